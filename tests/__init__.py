@@ -1,0 +1,1 @@
+"""The tests of netlayer; a file mirrors its module."""
