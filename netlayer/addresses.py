@@ -1,0 +1,93 @@
+"""Who and where: node ids, host and port, and the endpoint strings that operators write."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from netlayer.errors import ConfigurationError, InvalidPeer
+
+__all__ = ["MAX_NODE_ID", "Address", "PeerInfo", "is_loopback", "parse_address", "parse_node_id", "parse_peer"]
+
+#: Ids fit a signed 64-bit column of any database.
+MAX_NODE_ID = 2**63 - 1
+
+#: The longest host name that DNS allows.
+MAX_HOST = 253
+
+
+class PeerInfo(NamedTuple):
+    """A peer as applications see it; equal to the plain tuple ``(node_id, host, port)``."""
+
+    node_id: int
+    host: str
+    port: int
+
+
+class Address(NamedTuple):
+    """A host (name or literal address) and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` is a literal loopback address or ``localhost``; other names are never resolved here."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_node_id(value: object) -> int:
+    """Return the node id that an int or a decimal string stands for.
+
+    :raises ConfigurationError: when it is neither, or outside 0 … 2^63 − 1.
+    """
+    number = value
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 19:
+        number = int(value)
+    if type(number) is not int or not 0 <= number <= MAX_NODE_ID:
+        raise ConfigurationError(f"a node id is a whole number from 0 to {MAX_NODE_ID}, not {value!r}")
+    return number
+
+
+def parse_address(value: object, *, free_port: bool = False) -> Address:
+    """Return the address that a ``(host, port)`` pair stands for.
+
+    :param free_port: whether port 0 ("any free one") is allowed, as it is for listening.
+    :raises ConfigurationError: when the pair is malformed or the port out of range.
+    """
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != 2:
+        raise ConfigurationError(f"an address is a (host, port) pair, not {value!r}")
+    host, port = value
+    if not isinstance(host, str) or not host or len(host) > MAX_HOST or not host.isprintable() or " " in host:
+        raise ConfigurationError(f"a host is a name or an IP address, not {host!r}")
+    if isinstance(port, str) and port.isascii() and port.isdecimal() and len(port) <= 5:
+        port = int(port)
+    least = 0 if free_port else 1
+    if type(port) is not int or not least <= port <= 65535:
+        raise ConfigurationError(f"a port is a whole number from {least} to 65535, not {port!r}")
+    return Address(host, port)
+
+
+def parse_peer(peer: Any) -> tuple[int, Address | None]:
+    """Return the id, and the address if one is given, that a caller's idea of a peer stands for.
+
+    :param peer: ``(peer_id, host, port)``, a :class:`PeerInfo`, or an id alone; an id is an int or a decimal string.
+    :raises InvalidPeer: when it is none of these.
+    """
+    try:
+        if isinstance(peer, (int, str)):
+            return parse_node_id(peer), None
+        if not isinstance(peer, Sequence) or isinstance(peer, bytes) or len(peer) != 3:
+            raise ConfigurationError("give an id or a (peer_id, host, port) tuple")
+        return parse_node_id(peer[0]), parse_address(peer[1:])
+    except ConfigurationError as error:
+        raise InvalidPeer(peer, str(error)) from None

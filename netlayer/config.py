@@ -1,0 +1,103 @@
+"""The settings of a node: four module constants that are the classic defaults, and :class:`Settings` for everything.
+
+Each field of :class:`Settings` says its unit and why it has the value it has; the settings reference of the
+documentation and the options of the ``twistd`` commands are made from that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from netlayer.errors import ConfigurationError
+
+__all__ = ["BUFFER_SIZE", "MAX_CONNECTIONS", "RETRY_COUNT", "TIMEOUT", "Settings"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+#: How many peers a node is linked to at most.
+MAX_CONNECTIONS = 64
+#: Payload bytes of one frame at most; larger packets travel in parts of this size.
+BUFFER_SIZE = 65536
+#: Seconds from dialing or accepting a connection until it has to be ready.
+TIMEOUT = 5.0
+#: How many times a failed attempt to reach a peer is repeated before an error is reported.
+RETRY_COUNT = 3
+
+
+def _setting(default: float, unit: str, why: str, *, least: float = 0, most: float = 2**53) -> Any:
+    """Declare one field: its default, its unit, its reason and the range that makes sense for it."""
+    whole = isinstance(default, int)
+
+    def validate(settings: Settings, field: attrs.Attribute[Any], value: object) -> None:
+        kinds = (int,) if whole else (int, float)
+        if type(value) not in kinds:
+            kind = "a whole number" if whole else "a number"
+            raise ConfigurationError(f"setting {field.name} must be {kind} ({unit}), not {value!r}")
+        if not least <= value <= most:  # type: ignore[operator]
+            raise ConfigurationError(f"setting {field.name} must be from {least:g} to {most:g} {unit}, not {value!r}")
+
+    return attrs.field(
+        default=default, validator=validate, metadata={"unit": unit, "why": why, "least": least, "most": most}
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Limits and times of a node. Immutable; make another one with :func:`attrs.evolve`.
+
+    :raises ConfigurationError: when a value is of the wrong type or outside of its range.
+    """
+
+    max_connections: int = _setting(MAX_CONNECTIONS, "links", "a full mesh of this size fits one process", least=1)
+    buffer_size: int = _setting(
+        BUFFER_SIZE, "bytes", "a receipt never waits behind more than this", least=1 * KIB, most=1 * MIB
+    )
+    timeout: float = _setting(TIMEOUT, "seconds", "a handshake takes milliseconds; slower is dead", least=0.05)
+    retry_count: int = _setting(RETRY_COUNT, "retries", "a peer that restarts is caught by the third", most=1000)
+
+    delivery_timeout: float = _setting(10.0, "seconds", "how long a caller waits for a receipt", least=0.05)
+    max_packet: int = _setting(16 * MIB, "bytes", "larger things belong in a file transfer", least=1 * KIB, most=2**31)
+    window: int = _setting(4 * MIB, "bytes", "fills 1 Gbit/s at 30 ms round trip", least=64 * KIB, most=2**31)
+    queue_limit: int = _setting(8 * MIB, "bytes", "what a peer that does not read may cost", least=64 * KIB)
+    node_queue_limit: int = _setting(64 * MIB, "bytes", "what all such peers together may cost", least=64 * KIB)
+    reassembly_limit: int = _setting(64 * MIB, "bytes", "what half-received large packets may cost", least=64 * KIB)
+    receipt_bytes: int = _setting(256 * KIB, "bytes", "receipts are gathered up to this much data", least=1)
+    receipt_delay: float = _setting(0.005, "seconds", "receipts are gathered for this long", most=1)
+
+    session_timeout: float = _setting(60.0, "seconds", "how long delivery survives without a link", least=0.1)
+    ping_after: float = _setting(5.0, "seconds", "idleness after which a peer is asked for a sign", least=0.05)
+    dead_after: float = _setting(15.0, "seconds", "silence after which a peer is dead", least=0.1)
+    probe_timeout: float = _setting(2.0, "seconds", "silence after which a second connection wins", least=0.05)
+    goodbye_timeout: float = _setting(5.0, "seconds", "how long receipts are drained at the end", least=0.05)
+    abort_after: float = _setting(3.0, "seconds", "a close that takes longer becomes a reset", least=0.05)
+
+    backoff_first: float = _setting(0.5, "seconds", "the first wait between attempts is below this", least=0.001)
+    backoff_cap: float = _setting(10.0, "seconds", "no wait is longer in the first two minutes", least=0.001)
+    backoff_late_cap: float = _setting(20.0, "seconds", "no wait is ever longer: healing within 30 s", least=0.001)
+    backoff_late: float = _setting(120.0, "seconds", "outages longer than this use the late cap")
+    refused_wait: float = _setting(60.0, "seconds", "after a refusal for good another try costs nobody", least=0.05)
+
+    wanted_for: float = _setting(86400.0, "seconds", "how long a peer that vanished is still dialed")
+    max_wanted: int = _setting(1024, "peers", "more vanished peers than this are forgotten, oldest first", least=1)
+    lease_grace: float = _setting(15.0, "seconds", "an id stays held this long after its link broke", least=0.05)
+    lease_renewal: float = _setting(30.0, "seconds", "how often a node asks its bootstraps for news", least=0.05)
+    records: int = _setting(64, "records", "a bootstrap tells at most this many peers at once", least=1, most=64)
+
+    max_handshakes: int = _setting(256, "connections", "strangers under way; a full table drops its oldest", least=1)
+    listen_backlog: int = _setting(1024, "connections", "the default of 50 made 1,000 connects take 19 s", least=1)
+    shutdown_timeout: float = _setting(10.0, "seconds", "a shutdown never takes longer", least=0.1)
+    blocking_handler: float = _setting(1.0, "seconds", "a handler that holds the reactor longer is warned of")
+
+    def __attrs_post_init__(self) -> None:
+        for smaller, larger in (
+            ("buffer_size", "max_packet"),
+            ("ping_after", "dead_after"),
+            ("backoff_cap", "backoff_late_cap"),
+            ("queue_limit", "node_queue_limit"),
+        ):
+            low, high = getattr(self, smaller), getattr(self, larger)
+            if low > high:
+                raise ConfigurationError(f"setting {smaller} ({low!r}) must not exceed {larger} ({high!r})")

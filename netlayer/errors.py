@@ -1,0 +1,325 @@
+"""Every exception of netlayer: fields first, sentences built from them.
+
+Code that catches an error reads its fields; people read ``str(error)``. All derive from :class:`NetlayerError`.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = [
+    "AlreadyStarted",
+    "ConfigurationError",
+    "DeliveryError",
+    "DeliveryTimeout",
+    "HandlerFailed",
+    "InvalidPeer",
+    "JoinRefused",
+    "LifeCycleError",
+    "LinkLost",
+    "ListenError",
+    "LocalProtocolError",
+    "NetlayerError",
+    "NodeStopped",
+    "NotStarted",
+    "PacketTooLarge",
+    "PeerIdentityMismatch",
+    "PeerLost",
+    "PeerUnreachable",
+    "ProtocolError",
+    "QueueFull",
+    "Rejected",
+    "RemoteProtocolError",
+    "UnknownPeer",
+    "UnsupportedData",
+]
+
+#: How much of a text that a peer sent is shown; it may be hostile.
+SHOWN_TEXT = 200
+
+
+def shown(text: object) -> str:
+    """Return `text`, which a peer may have chosen, escaped and cut so that it is safe in a log line."""
+    escaped = ascii(text) if isinstance(text, (str, bytes)) else ascii(str(text))
+    return escaped if len(escaped) <= SHOWN_TEXT else escaped[: SHOWN_TEXT - 3] + "..."
+
+
+class NetlayerError(Exception):
+    """The root of every error that netlayer raises."""
+
+
+@attrs.define(slots=False, eq=False)
+class ConfigurationError(NetlayerError, ValueError):
+    """A node, a service or a setting was described wrongly; nothing was started."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
+class ListenError(NetlayerError):
+    """The listening address could not be taken.
+
+    :ivar address: the address or endpoint string as it was configured.
+    :ivar reason: what the operating system said.
+    """
+
+    address: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.address}: {self.reason}"
+
+
+@attrs.define(slots=False, eq=False)
+class JoinRefused(NetlayerError):
+    """A proven bootstrap node refuses this node for good.
+
+    :ivar code: the REJECT code, for example ``id-taken`` or ``version``.
+    :ivar text: the bootstrap's own words.
+    :ivar address: where the bootstrap node was dialed.
+    """
+
+    code: str
+    text: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"the bootstrap node at {self.address} refuses this node: {self.code} ({shown(self.text)})"
+
+
+class LifeCycleError(NetlayerError):
+    """A verb was used in a state of the node that does not allow it."""
+
+
+class AlreadyStarted(LifeCycleError):
+    """The node was started before; a node is started once."""
+
+    def __str__(self) -> str:
+        return "this node was already started"
+
+
+class NotStarted(LifeCycleError):
+    """The node was not started yet."""
+
+    def __str__(self) -> str:
+        return "this node was not started yet: call start_node() first"
+
+
+class DeliveryError(NetlayerError):
+    """A packet was not delivered, or it is not known whether it was."""
+
+
+class NodeStopped(LifeCycleError, DeliveryError):
+    """The node was shut down; what was not sent will not be sent."""
+
+    def __str__(self) -> str:
+        return "this node was shut down"
+
+
+@attrs.define(slots=False, eq=False)
+class InvalidPeer(DeliveryError, ValueError):
+    """What was given as a peer is none: malformed, out of range, or this node itself.
+
+    :ivar peer: what the caller gave.
+    """
+
+    peer: object
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{shown(repr(self.peer))} is not a peer to send to: {self.reason}"
+
+
+@attrs.define(slots=False, eq=False)
+class UnsupportedData(DeliveryError, TypeError):
+    """The value can't be carried; nothing was sent.
+
+    :ivar where: the path to the culprit inside the value, for example ``data['a'][3]``.
+    """
+
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where} can't be sent: {self.reason}"
+
+
+@attrs.define(slots=False, eq=False)
+class PacketTooLarge(DeliveryError):
+    """The packet is over the limit of this node or of its peer; nothing was sent.
+
+    :ivar size: bytes of the encoded packet.
+    :ivar limit: bytes that would have been allowed.
+    """
+
+    size: int
+    limit: int
+
+    def __str__(self) -> str:
+        return f"a packet of {self.size} bytes is over the limit of {self.limit} bytes"
+
+
+@attrs.define(slots=False, eq=False)
+class UnknownPeer(DeliveryError):
+    """Neither a link nor an address is known for this id."""
+
+    peer_id: int
+
+    def __str__(self) -> str:
+        return f"no address is known for peer {self.peer_id}"
+
+
+@attrs.define(slots=False, eq=False)
+class PeerUnreachable(DeliveryError):
+    """The peer could not be linked; the packet was never written.
+
+    :ivar attempts: how many times it was dialed; 0 if it could not be dialed at all.
+    :ivar reason: why the last attempt failed.
+    """
+
+    peer_id: int | None
+    attempts: int
+    reason: str
+
+    def __str__(self) -> str:
+        who = "the peer" if self.peer_id is None else f"peer {self.peer_id}"
+        times = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
+        return f"{who} can't be reached ({times}): {self.reason}"
+
+
+@attrs.define(slots=False, eq=False)
+class PeerIdentityMismatch(DeliveryError):
+    """Somebody else answers where the peer was expected.
+
+    :ivar expected: what the answer should have been: an id or a ``sha256:`` fingerprint.
+    :ivar found: what it was.
+    """
+
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"expected {self.expected} there, but found {self.found}"
+
+
+@attrs.define(slots=False, eq=False)
+class PeerLost(DeliveryError):
+    """The session with the peer ended while the packet was under way: its outcome is unknown.
+
+    :ivar reason: why the session ended.
+    """
+
+    peer_id: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        who = "the peer" if self.peer_id is None else f"peer {self.peer_id}"
+        return f"{who} was lost ({self.reason}); the packet may or may not have been handled"
+
+
+@attrs.define(slots=False, eq=False)
+class DeliveryTimeout(DeliveryError):
+    """No receipt came in time: the outcome is unknown if the packet was written.
+
+    :ivar seconds: how long was waited.
+    :ivar written: whether the packet had been written to the peer; if not, it was withdrawn.
+    """
+
+    peer_id: int | None
+    seconds: float
+    written: bool
+
+    def __str__(self) -> str:
+        outcome = "it may still be handled" if self.written else "it was not sent and has been withdrawn"
+        return f"no receipt for the packet to peer {self.peer_id} within {self.seconds:g} s; {outcome}"
+
+
+@attrs.define(slots=False, eq=False)
+class QueueFull(DeliveryError):
+    """The peer takes packets more slowly than they are sent; this one was not queued.
+
+    :ivar queued: bytes that wait, overhead included.
+    :ivar limit: bytes from which on packets are refused.
+    """
+
+    peer_id: int | None
+    queued: int
+    limit: int
+
+    def __str__(self) -> str:
+        return f"the send queue of peer {self.peer_id} is full ({self.queued} of {self.limit} bytes)"
+
+
+@attrs.define(slots=False, eq=False)
+class HandlerFailed(DeliveryError):
+    """The packet arrived, and the peer's handler raised.
+
+    :ivar text: what the peer says about it.
+    """
+
+    peer_id: int | None
+    text: str
+
+    def __str__(self) -> str:
+        return f"the handler of peer {self.peer_id} failed: {shown(self.text)}"
+
+
+class ProtocolError(NetlayerError):
+    """The wire protocol was violated."""
+
+
+@attrs.define(slots=False, eq=False)
+class LocalProtocolError(ProtocolError):
+    """Our own side asked a protocol object for something that its state does not allow."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what the protocol does not allow. The only error that bytes from the network cause."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
+class Rejected(NetlayerError):
+    """The other end answered REJECT instead of WELCOME or SELECT.
+
+    :ivar code: one of :class:`netlayer.wire.messages.RejectCode`.
+    :ivar retry_after: seconds after which another attempt makes sense, or None if nothing was said.
+    """
+
+    code: str
+    text: str
+    retry_after: float | None = None
+
+    def __str__(self) -> str:
+        return f"rejected: {self.code} ({shown(self.text)})" if self.text else f"rejected: {self.code}"
+
+
+@attrs.define(slots=False, eq=False)
+class LinkLost(NetlayerError):
+    """A connection ended; what :meth:`netlayer.PeerProtocol.peer_lost` is given.
+
+    :ivar reason: why, in a few words.
+    :ivar goodbye: the code of the peer's GOODBYE, or None if it said none.
+    :ivar unknown: numbers of plain sends (:meth:`~netlayer.PeerProtocol.send_packet`) whose outcome will never be
+        known, because the session ended with the connection. Empty while the session lives on.
+    """
+
+    reason: str
+    goodbye: str | None = None
+    unknown: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return self.reason

@@ -1,0 +1,134 @@
+"""The identity of a node: its key pair, the certificate that carries it in TLS, and the fingerprint that names it."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from netlayer.errors import ConfigurationError
+
+__all__ = ["Identity", "certificate_fingerprint", "fingerprint_text"]
+
+# Certificates carry a key and mean nothing else: a fixed name, and dates so wide that no clock can matter.
+_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "netlayer")])
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+_FOREVER = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.timezone.utc)
+
+
+def certificate_fingerprint(certificate: x509.Certificate) -> bytes:
+    """Return the SHA-256 of the certificate's public key (its DER-encoded SubjectPublicKeyInfo): 32 bytes."""
+    spki = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(spki).digest()
+
+
+def fingerprint_text(fingerprint: bytes) -> str:
+    """Return the form in which people and files write a fingerprint."""
+    return f"sha256:{fingerprint.hex()}"
+
+
+class Identity:
+    """An ECDSA P-256 key pair with its self-signed certificate.
+
+    :ivar fingerprint: 32 bytes that name the participant for life.
+    :ivar ephemeral: whether the key dies with this process.
+    """
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, *, ephemeral: bool) -> None:
+        self.key = key
+        self.certificate = certificate
+        self.ephemeral = ephemeral
+        self.fingerprint = certificate_fingerprint(certificate)
+
+    def __repr__(self) -> str:
+        return f"<Identity {fingerprint_text(self.fingerprint)}{' (ephemeral)' if self.ephemeral else ''}>"
+
+    @classmethod
+    def generate(cls) -> Identity:
+        """Make an ephemeral identity: a new key that is stored nowhere."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return cls(key, _self_signed(key), ephemeral=True)
+
+    @classmethod
+    def load_or_create(cls, path: str | os.PathLike[str]) -> Identity:
+        """Read the identity from a PEM file, or make a new one and store it there, readable by its owner alone.
+
+        Two processes that create the same file at the same moment end with the same identity.
+
+        :raises ConfigurationError: when the file can be read by others, is damaged, or can't be read or written.
+        """
+        path = Path(path)
+        try:
+            try:
+                return cls._load(path)
+            except FileNotFoundError:
+                return cls._create(path)
+        except OSError as error:
+            raise ConfigurationError(f"identity file {path}: {error.strerror or error}") from None
+
+    @classmethod
+    def _load(cls, path: Path) -> Identity:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise ConfigurationError(f"identity file {path} can be read by others: chmod 600 it")
+            pem = file.read(64 * 1024)
+        try:
+            key = serialization.load_pem_private_key(pem, password=None)
+            certificate = x509.load_pem_x509_certificate(pem)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ConfigurationError(f"identity file {path} is damaged or holds no key and certificate") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+            raise ConfigurationError(f"identity file {path} holds no matching P-256 key and certificate")
+        return cls(key, certificate, ephemeral=False)
+
+    @classmethod
+    def _create(cls, path: Path) -> Identity:
+        new = cls.generate()
+        pem = new.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ) + new.certificate.public_bytes(serialization.Encoding.PEM)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(pem)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, path)  # unlike rename it never replaces what another process has just made
+            except FileExistsError:
+                pass
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+                os.replace(temporary, path)  # a file system without hard links
+        finally:
+            temporary.unlink(missing_ok=True)
+        return cls._load(path)
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_NAME)
+        .issuer_name(_NAME)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(_EPOCH)
+        .not_valid_after(_FOREVER)
+        .sign(key, hashes.SHA256())
+    )
