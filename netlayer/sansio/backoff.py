@@ -1,0 +1,44 @@
+"""When to try again: exponential back-off with full jitter.
+
+The formula is "full jitter" of Marc Brooker, *Exponential Backoff And Jitter* (AWS Architecture Blog, 2015). Two caps
+make a promise possible: detection, the longest wait and a handshake together stay below 30 seconds.
+"""
+
+from __future__ import annotations
+
+import random
+
+from netlayer.config import Settings
+
+__all__ = ["BackOff"]
+
+
+class BackOff:
+    """The waits between the attempts to reach one peer.
+
+    :ivar attempts: failed attempts since the peer was last ready.
+    """
+
+    def __init__(self, *, settings: Settings, rng: random.Random) -> None:
+        self.attempts = 0
+        self._settings = settings
+        self._rng = rng
+        self._outage_began = 0.0
+
+    def failed(self, now: float, *, at_least: float = 0.0) -> float:
+        """Count a failed attempt and return the seconds to wait before the next one.
+
+        :param at_least: the peer's own wish, in seconds.
+        """
+        settings = self._settings
+        if self.attempts == 0:
+            self._outage_began = now
+        self.attempts += 1
+        late = now - self._outage_began >= settings.backoff_late
+        cap = settings.backoff_late_cap if late else settings.backoff_cap
+        doublings = min(self.attempts - 1, 32)
+        return max(at_least, self._rng.uniform(0.0, min(cap, settings.backoff_first * 2**doublings)))
+
+    def ready(self) -> None:
+        """Start anew: the peer is ready. That it merely accepted a connection is no reason."""
+        self.attempts = 0

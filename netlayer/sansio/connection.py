@@ -1,0 +1,464 @@
+"""One connection, from the first byte behind TLS to the last: introductions, selection, packets, liveness, farewell.
+
+Bytes and times go in, events and bytes come out. What a peer may say in which state is the table :data:`LEGAL`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from struct import Struct
+
+from netlayer.config import Settings
+from netlayer.errors import LinkLost, LocalProtocolError, NetlayerError, PeerUnreachable, Rejected, RemoteProtocolError
+from netlayer.handlers import DataPacket
+from netlayer.sansio.delivery import Delivery
+from netlayer.sansio.events import Closed, Event, Introduced, Linked
+from netlayer.sansio.handshake import LocalNode, RemoteNode, judge_hello, judge_welcome, make_hello, make_welcome
+from netlayer.sansio.liveness import Liveness, Verdict
+from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, FrameDecoder
+from netlayer.wire.messages import (
+    Ack,
+    Done,
+    Goodbye,
+    Hello,
+    Message,
+    MessageType,
+    Nack,
+    NetAddress,
+    Peers,
+    Ping,
+    Pong,
+    Register,
+    Registered,
+    Reject,
+    RejectCode,
+    Select,
+    Selected,
+    Welcome,
+    decode_message,
+    encode_message,
+)
+
+__all__ = ["LEGAL", "Connection", "State"]
+
+#: Bytes handed to the transport at once: TLS copies larger pieces more often than smaller ones.
+PIECE = 65536
+
+#: Control bytes that may wait while a peer does not read; many times what an honest peer causes.
+MAX_CONTROL = 1024 * 1024
+
+_OPAQUE = Struct(">Q")
+_DATA = int(MessageType.DATA)
+_DATA_PART = int(MessageType.DATA_PART)
+
+
+class State(Enum):
+    """Where a connection stands; each state has its own legal messages."""
+
+    SECURING = "securing"  # TLS is being set up
+    AWAITING_HELLO = "awaiting HELLO"
+    JUDGING = "judging"  # the node thinks about the other end's introduction
+    AWAITING_WELCOME = "awaiting WELCOME"
+    PROVEN = "proven"  # nobody has selected it yet
+    SELECTING = "selecting"  # we are the arbiter and have said SELECT
+    LINKED = "linked"
+    LEAVING = "leaving"  # we have said GOODBYE
+    LEFT = "left"  # the peer has said GOODBYE, and we finish a packet before we answer
+    PARTING = "parting"  # both have said GOODBYE
+    CLOSED = "closed"
+
+
+_ALIVE = frozenset({Ping, Pong, Reject})
+_RECEIPTS = frozenset({Ack, Done, Nack})
+_NEWS = frozenset({Register, Registered, Peers})
+
+#: The messages that a peer may send in each state; DATA and DATA_PART stand in :data:`TAKES_DATA`.
+LEGAL: dict[State, frozenset[type]] = {
+    State.SECURING: frozenset(),
+    State.AWAITING_HELLO: frozenset({Hello}),
+    State.JUDGING: frozenset(),
+    State.AWAITING_WELCOME: frozenset({Welcome, Reject}),
+    State.PROVEN: _ALIVE | {Select},
+    State.SELECTING: _ALIVE | {Selected},
+    State.LINKED: _ALIVE | _RECEIPTS | _NEWS | {Goodbye},
+    State.LEAVING: _ALIVE | _RECEIPTS | _NEWS | {Goodbye},
+    State.LEFT: _ALIVE | _RECEIPTS,
+    State.PARTING: _ALIVE | _RECEIPTS,
+    State.CLOSED: frozenset(),
+}
+
+#: The states in which packets may arrive: on the link, until the peer's GOODBYE.
+TAKES_DATA = frozenset({State.LINKED, State.LEAVING})
+
+#: The states in which packets and receipts may be sent.
+_CARRIES = frozenset({State.LINKED, State.LEAVING, State.LEFT, State.PARTING})
+
+
+class Connection:
+    """The protocol of one connection.
+
+    :param dialed: whether this end dialed.
+    :param expected_id: the node id that was dialed, if one was.
+    :ivar remote: what the other end said about itself; None before HELLO or WELCOME.
+    :ivar observed: the dialer's address as the listener saw it.
+    :ivar round_trip: seconds that the last PING took, or None.
+    :ivar goodbye_received: the peer's GOODBYE, or None.
+    """
+
+    def __init__(
+        self, *, local: LocalNode, settings: Settings, dialed: bool, now: float, expected_id: int | None = None
+    ) -> None:
+        self.local = local
+        self.dialed = dialed
+        self.state = State.SECURING
+        self.fingerprint = b""
+        self.remote: RemoteNode | None = None
+        self.observed: NetAddress | None = None
+        self.round_trip: float | None = None
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.goodbye_received: Goodbye | None = None
+        self._settings = settings
+        self._expected_id = expected_id
+        self._delivery: Delivery | None = None
+        self._frames = FrameDecoder()
+        self._control: list[bytes] = []  # frames that go out before any packet
+        self._control_size = 0
+        self._pong: bytes | None = None  # the last PING only: a flood of them costs one answer
+        self._pings = 0
+        self._pings_sent: dict[bytes, float] = {}
+        self._liveness: Liveness | None = None
+        self._deadline: float | None = now + settings.timeout  # of the handshake, later of the farewell
+        self._receipts_at: float | None = None
+        self._farewell: Goodbye | None = None  # to be said when the packet that is being written is finished
+
+    @property
+    def is_arbiter(self) -> bool:
+        """Whether this end selects: the one with the larger fingerprint does."""
+        return self.local.fingerprint > self.fingerprint
+
+    @property
+    def is_link(self) -> bool:
+        """Whether this connection carries packets and receipts."""
+        return self.state in _CARRIES
+
+    @property
+    def is_parting(self) -> bool:
+        """Whether a GOODBYE was said or is about to be: the session ends with this connection."""
+        return self._farewell is not None
+
+    # ---- what the driver asks for
+
+    def secured(self, fingerprint: bytes, observed: NetAddress | None) -> list[Event]:
+        """TLS is up; `fingerprint` is the proven one of the other end, `observed` its address."""
+        self._require(State.SECURING)
+        self.fingerprint = fingerprint
+        self.observed = observed
+        if not self.dialed:
+            self.state = State.AWAITING_HELLO
+            return []
+        if fingerprint == self.local.fingerprint:
+            return self._close(Rejected(RejectCode.SELF, "this node has dialed itself"), abort=True)
+        self.state = State.AWAITING_WELCOME
+        self._say(make_hello(self.local))
+        return []
+
+    def accept(self, delivery: Delivery, now: float) -> list[Event]:
+        """Accept the other end's introduction.
+
+        :param delivery: what the connection works for if it is selected.
+        """
+        self._require(State.JUDGING)
+        if not self.dialed:
+            self._say(make_welcome(self.local, self.observed))
+        self.state = State.PROVEN
+        self._delivery = delivery
+        self._frames.limit = self.local.max_frame
+        return self._take_frames(now)
+
+    def reject(self, code: str, text: str = "", retry_after: float | None = None) -> list[Event]:
+        """Refuse the other end and close."""
+        if self.state is State.CLOSED:
+            return []
+        if self.state not in (State.SECURING, State.AWAITING_WELCOME):  # there, the other end is not listening yet
+            self._say(Reject(code, text, retry_after))
+        return self._close(Rejected(code, text, retry_after))
+
+    def select(self) -> None:
+        """Make this connection the link, as the arbiter. It carries packets once the other end has answered."""
+        self._require(State.PROVEN)
+        delivery = self._attach()
+        self.state = State.SELECTING
+        self._say(delivery.state(Select))
+
+    def ping(self, now: float) -> bytes:
+        """Ask for a sign of life; return the eight bytes that its PONG will carry."""
+        self._pings += 1
+        opaque = _OPAQUE.pack(self._pings)
+        if len(self._pings_sent) >= 16:  # none is ever answered: remember the latest
+            self._pings_sent.clear()
+        self._pings_sent[opaque] = now
+        self._say(Ping(opaque))
+        return opaque
+
+    def say(self, message: Register | Registered | Peers) -> None:
+        """Send a message between a node and a bootstrap; without effect when the link is ending."""
+        if self.state is State.LINKED:
+            self._say(message)
+
+    def goodbye(self, code: str, text: str, now: float) -> list[Event]:
+        """Begin the end: no new packets, and receipts for those in flight. Before the link stands, just close."""
+        if self.state in _CARRIES:
+            if self._farewell is None:
+                self._leave(Goodbye(code, text), now)
+            return self._part(now)
+        return self.reject(RejectCode.SHUTTING_DOWN, text)
+
+    def packet_handled(self, packet: DataPacket, failure: str | None, now: float) -> list[Event]:
+        """The handler of a packet finished; its receipt goes out on whichever link there is.
+
+        :param failure: what the sender is told if it failed.
+        """
+        delivery = self._delivery
+        if delivery is None or not delivery.handler_finished(packet, failure):
+            return []
+        if failure is not None or packet._receipt_now or delivery.untold >= self._lazy_bytes():
+            self._receipts_at = now
+        elif self._receipts_at is None:
+            self._receipts_at = now + self._settings.receipt_delay
+        return self._part(now)
+
+    def connection_lost(self, reason: Exception) -> list[Event]:
+        """The transport is gone, for a reason of its own unless the connection was closed before."""
+        if self.state is State.CLOSED:
+            return []
+        self._control.clear()
+        return self._close(reason, abort=True)
+
+    # ---- bytes
+
+    def receive_data(self, data: bytes, now: float) -> list[Event]:
+        """Take the next bytes of the other end."""
+        if self.state is State.CLOSED:
+            return []
+        self.bytes_received += len(data)
+        if self._liveness is not None:
+            self._liveness.heard(now)
+        self._frames.feed(data)
+        return self._take_frames(now)
+
+    def data_to_send(self, now: float) -> bytes:
+        """Return what to write next, about 64 KiB at most, or b"" if there is nothing.
+
+        While the transport is full it is not called, and everything stays where it is bounded: packets in their
+        queue, receipts as state, and of PONGs the last one.
+        """
+        out, self._control, self._control_size = self._control, [], 0
+        if self._pong is not None:
+            out.append(encode_message(Pong(self._pong)))
+            self._pong = None
+        delivery = self._delivery
+        if self.state in _CARRIES and delivery is not None:
+            if self._receipts_at is not None and self._receipts_at <= now:
+                self._receipts_at = None
+                out += [encode_message(receipt) for receipt in delivery.receipts()]
+            room = PIECE - sum(map(len, out))
+            while room > 0 and (frame := delivery.next_frame()) is not None:
+                out.append(frame)
+                room -= len(frame)
+        data = out[0] if len(out) == 1 else b"".join(out)
+        self.bytes_sent += len(data)
+        return data
+
+    def after_sending(self, now: float) -> list[Event]:
+        """Note that all of :meth:`data_to_send` was written: a farewell that waited for it may be said."""
+        return self._part(now)
+
+    # ---- time
+
+    def next_deadline(self) -> float | None:
+        """Return when :meth:`deadline_reached` has to be called, or None."""
+        times = [self._deadline, self._receipts_at, self._liveness.next_deadline() if self._liveness else None]
+        return min((time for time in times if time is not None), default=None)
+
+    def deadline_reached(self, now: float) -> list[Event]:
+        """Do what is due. Receipts that are due leave with the next :meth:`data_to_send`."""
+        if self._deadline is not None and self._deadline <= now:
+            if self.state in _CARRIES:
+                return self._close(LinkLost(self._farewell_reason()))
+            reason = f"no link within {self._settings.timeout:g} s ({self.state.value})"
+            return self._close(LinkLost(reason), abort=True)
+        if self._liveness is not None and self._liveness.next_deadline() <= now:
+            verdict = self._liveness.deadline_reached(now)
+            if verdict is Verdict.DEAD:
+                self._control.clear()
+                return self._close(LinkLost(f"silent for {self._settings.dead_after:g} s"), abort=True)
+            if verdict is Verdict.ASK:
+                self.ping(now)
+        return []
+
+    # ---- private: messages
+
+    def _take_frames(self, now: float) -> list[Event]:
+        events: list[Event] = []
+        next_frame = self._frames.next_frame
+        try:
+            while self.state is not State.JUDGING and (frame := next_frame()) is not None:
+                kind, body = frame
+                if kind == _DATA or kind == _DATA_PART:
+                    packet = self._data(body, last=kind == _DATA)
+                    if packet is not None:
+                        events.append(packet)
+                    continue
+                message = decode_message(kind, body)
+                if message is not None:
+                    events += self._message(message, now)
+                    if self.state is State.CLOSED:
+                        break
+                    if self._control_size > MAX_CONTROL:
+                        raise LinkLost("the peer asks and does not read the answers")
+            if self.state is State.JUDGING and self._frames.waiting > MAX_HANDSHAKE_FRAME:
+                raise RemoteProtocolError("more was sent than an introduction, before it was answered")
+        except RemoteProtocolError as error:
+            self._say(Reject(RejectCode.PROTOCOL_VIOLATION, error.reason[:200]))
+            events += self._close(error)
+        except NetlayerError as error:
+            events += self._close(error, abort=True)
+        return events
+
+    def _message(self, message: Message, now: float) -> list[Event]:
+        if type(message) not in LEGAL[self.state]:
+            raise RemoteProtocolError(f"{type(message).__name__} is not legal here ({self.state.value})")
+        match message:
+            case Ack() | Done() | Nack():
+                assert self._delivery is not None
+                self._delivery.receipt_received(message)
+                return self._part(now)
+            case Ping():
+                self._pong = message.opaque
+            case Pong():
+                sent = self._pings_sent.pop(message.opaque, None)
+                if sent is not None:
+                    self.round_trip = now - sent
+                    return [message]
+            case Hello():
+                events = self._introduced(message)
+                refusal = judge_hello(self.local, message, self.fingerprint)
+                return events if refusal is None else self.reject(refusal.code, refusal.text, refusal.retry_after)
+            case Welcome():
+                judge_welcome(self.local, message, expected_id=self._expected_id)
+                self.observed = message.observed
+                return self._introduced(message)
+            case Selected():
+                assert self._delivery is not None
+                self._delivery.resume(message)
+                return self._linked(now)
+            case Select():
+                return self._selected(message, now)
+            case Reject():
+                return self._close(Rejected(message.code, message.text, message.retry_after))
+            case Goodbye():
+                return self._goodbye(message, now)
+            case Register() | Registered() | Peers():
+                self._require_bootstrap(message)
+                return [message]
+        return []
+
+    def _data(self, body: bytes, *, last: bool) -> DataPacket | None:
+        if self.state not in TAKES_DATA:
+            raise RemoteProtocolError(f"DATA is not legal here ({self.state.value})")
+        assert self._delivery is not None and self.remote is not None
+        return self._delivery.data_received(body, last=last, sender_id=self.remote.node_id)
+
+    def _introduced(self, message: Hello | Welcome) -> list[Event]:
+        self.state = State.JUDGING
+        self.remote = RemoteNode.from_message(message)
+        return [Introduced(self.remote)]
+
+    def _selected(self, message: Select, now: float) -> list[Event]:
+        if self.is_arbiter:
+            raise RemoteProtocolError("SELECT from the end that is not the arbiter")
+        before = self._attach().state(Selected)
+        assert self._delivery is not None
+        self._delivery.resume(message)
+        after = self._delivery.state(Selected)
+        self._say(Selected(after.stream, after.first, before.peer_stream, before.received, after.receipted))
+        return self._linked(now)
+
+    def _attach(self) -> Delivery:
+        delivery, remote = self._delivery, self.remote
+        if delivery is None or remote is None:
+            raise LocalProtocolError("this connection was not told what to deliver")
+        delivery.attach(
+            boot=remote.boot, window=remote.window, max_frame=remote.max_frame, max_packet=remote.max_packet
+        )
+        return delivery
+
+    def _linked(self, now: float) -> list[Event]:
+        self.state = State.LINKED
+        self._deadline = None
+        self._receipts_at = now  # those that the last link may have lost
+        self._liveness = Liveness(now, ping_after=self._settings.ping_after, dead_after=self._settings.dead_after)
+        return [Linked()]
+
+    def _require_bootstrap(self, message: Register | Registered | Peers) -> None:
+        assert self.remote is not None
+        role = self.local.role if isinstance(message, Register) else self.remote.role
+        if role != "bootstrap":
+            raise RemoteProtocolError(f"{type(message).__name__} where no bootstrap node is concerned")
+
+    # ---- private: the end
+
+    def _goodbye(self, message: Goodbye, now: float) -> list[Event]:
+        self.goodbye_received = message
+        self.state = State.PARTING if self.state is State.LEAVING else State.LEFT
+        if self._farewell is None:
+            self._leave(Goodbye(message.code), now)
+        return [message, *self._part(now)]
+
+    def _leave(self, farewell: Goodbye, now: float) -> None:
+        assert self._delivery is not None and self.remote is not None
+        self._farewell = farewell
+        self._deadline = now + self._settings.goodbye_timeout
+        self._delivery.stop_sending(PeerUnreachable(self.remote.node_id, 0, f"the link ends: {farewell.code}"))
+
+    def _part(self, now: float) -> list[Event]:
+        """Take the next step of a farewell, if one is under way.
+
+        GOODBYE is said when every packet that was begun is written; the connection is closed when both have said it
+        and nothing is in flight. Receipts that are ready go first.
+        """
+        delivery = self._delivery
+        if self._farewell is None or delivery is None:
+            return []
+        if self.state in (State.LINKED, State.LEFT) and not delivery.has_begun:
+            self._say(self._farewell)
+            self.state = State.LEAVING if self.state is State.LINKED else State.PARTING
+        if self.state is not State.PARTING:
+            return []
+        for receipt in delivery.receipts():
+            self._say(receipt)
+        return self._close(LinkLost(self._farewell_reason())) if delivery.drained else []
+
+    def _farewell_reason(self) -> str:
+        assert self._farewell is not None
+        return f"goodbye: {self._farewell.code}"
+
+    def _close(self, reason: Exception, *, abort: bool = False) -> list[Event]:
+        self.state = State.CLOSED
+        self._deadline = self._receipts_at = self._liveness = None
+        return [Closed(reason, abort)]
+
+    # ---- private: small things
+
+    def _say(self, message: Message) -> None:
+        frame = encode_message(message)
+        self._control.append(frame)
+        self._control_size += len(frame)
+
+    def _lazy_bytes(self) -> int:
+        return min(self._settings.receipt_bytes, self._settings.window // 4)
+
+    def _require(self, state: State) -> None:
+        if self.state is not state:
+            raise LocalProtocolError(f"the connection is {self.state.value}, not {state.value}")

@@ -1,0 +1,60 @@
+"""Whether the other end of a connection is alive: silence leads to a PING, more silence to a verdict."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["Liveness", "Verdict"]
+
+#: A timer this late means that we were frozen, and that the peer's bytes may wait unread in our own socket.
+LATE = 1.0
+
+
+class Verdict(Enum):
+    """What a passed deadline means."""
+
+    ALIVE = "alive"
+    ASK = "ask"
+    DEAD = "dead"
+
+
+class Liveness:
+    """Watch one connection.
+
+    :param ping_after: seconds of silence after which the peer is asked for a sign of life.
+    :param dead_after: seconds of silence after which it is dead.
+    """
+
+    def __init__(self, now: float, *, ping_after: float, dead_after: float) -> None:
+        self._ping_after = ping_after
+        self._dead_after = dead_after
+        self._heard = now
+        self._asked = False
+        self._deadline = now + ping_after
+
+    def heard(self, now: float) -> None:
+        """Note that bytes came."""
+        self._heard = now
+        self._asked = False
+
+    def next_deadline(self) -> float:
+        """Return the time at which to call :meth:`deadline_reached`; calling it earlier does no harm."""
+        return self._deadline
+
+    def deadline_reached(self, now: float) -> Verdict:
+        """Judge the silence so far, and set the next deadline."""
+        late = now - self._deadline > LATE
+        silent_for = now - self._heard
+        if silent_for < self._ping_after:
+            self._deadline = self._heard + self._ping_after
+            return Verdict.ALIVE
+        if late:
+            self._asked = True
+            self._deadline = now + LATE
+            return Verdict.ASK
+        if silent_for >= self._dead_after:
+            return Verdict.DEAD
+        verdict = Verdict.ALIVE if self._asked else Verdict.ASK
+        self._asked = True
+        self._deadline = self._heard + self._dead_after
+        return verdict

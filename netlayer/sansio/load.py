@@ -1,0 +1,48 @@
+"""What all links of one node share: the memory of queues and half-received packets, and the handlers that run."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["PACKET_OVERHEAD", "NodeLoad", "Queue", "SharedPayload"]
+
+#: Bytes that each packet is charged besides its payload, in queues and in windows: about what its objects take, so
+#: that a flood of empty packets is bounded like any other.
+PACKET_OVERHEAD = 512
+
+
+class Queue(Protocol):
+    """The send queue of one peer."""
+
+    queued: int
+
+
+class NodeLoad:
+    """Counters of one node, kept by their owners.
+
+    :ivar handlers: handlers that have started and not finished, for whichever peer.
+    :ivar queued: bytes in all send queues; a payload that several of them share is counted once.
+    :ivar queues: the send queues themselves.
+    :ivar reassembling: bytes of packets of which parts have arrived.
+    """
+
+    __slots__ = ("handlers", "queued", "queues", "reassembling")
+
+    def __init__(self) -> None:
+        self.handlers = 0
+        self.queued = 0
+        self.queues: set[Queue] = set()
+        self.reassembling = 0
+
+    def is_longest(self, queue: Queue) -> bool:
+        """Tell whether no other queue is longer than `queue`."""
+        return all(other.queued <= queue.queued for other in self.queues)
+
+
+class SharedPayload:
+    """The payload of a broadcast: encoded once, held by the queues of many peers, charged once."""
+
+    __slots__ = ("holders",)
+
+    def __init__(self) -> None:
+        self.holders = 0
