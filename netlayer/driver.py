@@ -1,0 +1,461 @@
+"""The driver: moves bytes between a transport and a connection, arms its timers, and hands its events over.
+
+Everything that is decided is decided in :mod:`netlayer.sansio`. After each stimulus one method, ``_act``, hands the
+events to the hooks, writes what the connection has to say and re-arms the one timer.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+from OpenSSL import SSL
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netlayer.addresses import Address, PeerInfo
+from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, RemoteProtocolError, shown
+from netlayer.handlers import DataPacket
+from netlayer.identity import fingerprint_text
+from netlayer.remote import Remote
+from netlayer.sansio.connection import Connection, State
+from netlayer.sansio.events import Closed, Event, Introduced, Linked
+from netlayer.sansio.handshake import RemoteNode
+from netlayer.tls import proven_fingerprint
+from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Register, Registered
+
+if TYPE_CHECKING:
+    from netlayer.peer import PeerFactory
+
+__all__ = ["Attempt", "Driver"]
+
+
+@attrs.frozen
+class Attempt:
+    """One attempt of ours to link a peer: who wants to know, and what is expected at the other end."""
+
+    outcome: Deferred[Any]
+    expected_id: int | None = None
+    expected_fingerprint: bytes | None = None
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class Driver(Protocol):
+    """One connection between Twisted and the protocol; :class:`netlayer.PeerProtocol` adds what applications use."""
+
+    factory: PeerFactory
+    peer: PeerInfo | None = None
+    _log: ClassVar[Logger] = Logger()
+
+    # ---- Twisted's callbacks
+
+    def __init__(self) -> None:
+        self._attempt: Attempt | None = None  # set by the factory on what it dials
+        self._remote: Remote | None = None
+        self._ready = False
+        self._transport_lost = False
+        self._in_turn = False
+        self._full = False
+        self._flushing: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
+        self._abort_timer: IDelayedCall | None = None
+        self._probes: dict[bytes, Deferred[bool]] = {}
+
+    def connectionMade(self) -> None:
+        """TCP stands; the time for the handshake begins to run."""
+        factory = self.factory
+        attempt = self._attempt
+        self._clock = factory.clock
+        self._connection = Connection(
+            local=factory.local,
+            settings=factory.settings,
+            dialed=attempt is not None,
+            now=self._clock.seconds(),
+            expected_id=attempt.expected_id if attempt is not None else None,
+        )
+        self._tune_socket()
+        self.transport.registerProducer(self, True)
+        self._arm()
+        factory.connection_opened(self)
+
+    def handshakeCompleted(self) -> None:
+        """TLS stands; the other end has proven its key."""
+        if self._connection.state is not State.SECURING:
+            return
+        try:
+            fingerprint = proven_fingerprint(self.transport.getHandle())
+            expected = self._attempt.expected_fingerprint if self._attempt is not None else None
+            if expected is not None and fingerprint != expected:
+                raise PeerIdentityMismatch(fingerprint_text(expected), fingerprint_text(fingerprint))
+        except (RemoteProtocolError, PeerIdentityMismatch) as error:
+            self._abort(error)
+            return
+        host = self.transport.getPeer()
+        observed = NetAddress(host.host, host.port) if isinstance(host, (IPv4Address, IPv6Address)) else None
+        self._act(lambda _: self._connection.secured(fingerprint, observed))
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._remote is not None:
+            self._remote.spoke(self)
+        self._act(lambda now: self._connection.receive_data(data, now))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The transport is gone."""
+        self._transport_lost = True
+        self._act(lambda _: self._connection.connection_lost(LinkLost(_why(reason))))
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+            self._abort_timer = None
+        self.factory.connection_closed(self)
+
+    def pauseProducing(self) -> None:
+        """The transport is full."""
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        """The transport has room again."""
+        self._full = False
+        self._act(lambda _: [])
+
+    def stopProducing(self) -> None:
+        """The transport will take nothing any more; connectionLost follows."""
+        self._full = True
+
+    # ---- what is known of this connection
+
+    @property
+    def dialed(self) -> bool:
+        """Whether this end dialed."""
+        return self._attempt is not None
+
+    @property
+    def state(self) -> State:
+        """Where the connection stands."""
+        return self._connection.state
+
+    @property
+    def is_link(self) -> bool:
+        """Whether this connection is the link to its peer, ready for packets."""
+        return self._ready
+
+    @property
+    def is_bootstrap(self) -> bool:
+        """Whether the other end is a bootstrap node."""
+        return self._connection.remote is not None and self._connection.remote.role == "bootstrap"
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The proven fingerprint of the other end; empty before TLS stands."""
+        return self._connection.fingerprint
+
+    @property
+    def introduction(self) -> RemoteNode:
+        """What the other end has said about itself.
+
+        :raises LocalProtocolError: before it has said anything.
+        """
+        if self._connection.remote is None:
+            raise LocalProtocolError("the other end has not introduced itself yet")
+        return self._connection.remote
+
+    @property
+    def address(self) -> str:
+        """Where the other end of the transport is."""
+        address = self.transport.getPeer()
+        return str(Address(address.host, address.port)) if hasattr(address, "port") else str(address)
+
+    # ---- hooks, described in PeerProtocol
+
+    def peer_ready(self) -> Any: ...
+
+    def packet_received(self, packet: DataPacket) -> Any: ...
+
+    def peer_lost(self, reason: LinkLost) -> Any: ...
+
+    def sending_paused(self) -> Any: ...
+
+    def sending_resumed(self) -> Any: ...
+
+    # ---- for the factory and the peer's other connections
+
+    def _accept(self, remote: Remote) -> None:
+        self._remote = remote
+        remote.connections.add(self)
+        self._act(lambda now: self._connection.accept(remote.delivery, now))
+        if self._connection.state is State.PROVEN and self._connection.is_arbiter and self._connection.remote:
+            remote.proven(self, self._connection.remote.boot)
+
+    def _select(self) -> None:
+        def select(_: float) -> list[Event]:
+            self._connection.select()
+            return []
+
+        self._act(select)
+
+    def _reject(self, code: str, text: str = "", retry_after: float | None = None) -> None:
+        self._act(lambda _: self._connection.reject(code, text, retry_after))
+
+    def _abort(self, reason: Exception) -> None:
+        self._act(lambda _: self._connection.connection_lost(reason))
+
+    def _goodbye(self, code: str, text: str = "") -> None:
+        self._act(lambda now: self._connection.goodbye(code, text, now))
+
+    def _say(self, message: Register | Registered | Peers) -> None:
+        def say(_: float) -> list[Event]:
+            self._connection.say(message)
+            return []
+
+        self._act(say)
+
+    def _ping(self) -> bytes:
+        opaque = self._connection.ping(self._clock.seconds())
+        self._act(lambda _: [])
+        return opaque
+
+    def _probe(self) -> Deferred[bool]:
+        """Ask for a sign of life; fires with whether it came in time."""
+        opaque = self._ping()
+        alive: Deferred[bool] = Deferred()
+        self._probes[opaque] = alive
+        timeout = self._clock.callLater(self.factory.settings.probe_timeout, self._probed, opaque, False)
+
+        def cancel_timer(answer: bool) -> bool:
+            if timeout.active():
+                timeout.cancel()
+            return answer
+
+        return alive.addCallback(cancel_timer)
+
+    def _probed(self, opaque: bytes, alive: bool) -> None:
+        waiting = self._probes.pop(opaque, None)
+        if waiting is not None:
+            waiting.callback(alive)
+
+    def _send_soon(self) -> None:
+        """Send what was queued at the end of this turn of the reactor."""
+        if not self._in_turn and self._flushing is None and not self._full:
+            self._flushing = self._clock.callLater(0, self._flush_queued)
+
+    def _packet_handled(self, packet: DataPacket, failure: str | None) -> None:
+        self._act(lambda now: self._connection.packet_handled(packet, failure, now))
+
+    def _sending_paused(self) -> None:
+        self._guard(self.sending_paused)
+
+    def _sending_resumed(self) -> None:
+        self._guard(self.sending_resumed)
+
+    # ---- private: the driver
+
+    def _act(self, stimulus: Callable[[float], list[Event]]) -> None:
+        """Give the connection one stimulus, hand its events over, write what it has to say, re-arm its timer."""
+        if self._in_turn:  # a hook has called us: its caller does the rest
+            self._hand_over(stimulus(self._clock.seconds()))
+            return
+        self._in_turn = True
+        try:
+            self._hand_over(stimulus(self._clock.seconds()))
+            if self._remote is not None:
+                self._remote.settle()
+            self._flush()
+        finally:
+            self._in_turn = False
+        self._arm()
+
+    def _hand_over(self, events: list[Event]) -> None:
+        for event in events:
+            if type(event) is DataPacket:
+                self._handle(event)
+            else:
+                self._event(event)
+
+    def _event(self, event: Event) -> None:
+        match event:
+            case Introduced():
+                self.factory.introduced(self)
+            case Linked():
+                self._linked()
+            case Pong(opaque):
+                self._probed(opaque, True)
+            case Goodbye():
+                pass  # its code stands in the reason of peer_lost
+            case Register() | Registered() | Peers():
+                self.factory.news_received(self, event)
+            case Closed(reason, abort):
+                self._closed(reason, abort)
+
+    def _linked(self) -> None:
+        remote, said = self._remote, self._connection.remote
+        assert remote is not None and said is not None
+        remote.linked(self)
+        self._ping()  # measures the round trip
+        address = said.addresses[0] if said.addresses else self.transport.getPeer()
+        self.peer = PeerInfo(said.node_id, getattr(address, "host", "?"), getattr(address, "port", 0))
+        self._ready = True
+        self.factory.link_ready(self)
+        self._guard(self.peer_ready)
+        if self._attempt is not None and not self._attempt.outcome.called:
+            self._attempt.outcome.callback(self)
+
+    def _handle(self, packet: DataPacket) -> None:
+        load, clock = self.factory.load, self._clock
+        load.handlers += 1
+        began = clock.seconds()
+        try:
+            result = self.packet_received(packet)
+        except BaseException:  # even SystemExit: a handler never takes the node down
+            self._handled(packet, Failure())
+        else:
+            if isinstance(result, Coroutine):
+                result = Deferred.fromCoroutine(result)
+            if isinstance(result, Deferred):
+                result.addCallbacks(lambda _: self._handled(packet, None), lambda f: self._handled(packet, f))
+                result.addErrback(lambda f: self._log.failure("a receipt could not be made", f))
+            else:
+                self._handled(packet, None)
+        held = clock.seconds() - began
+        if held > self.factory.settings.blocking_handler:
+            self._log.warn(
+                "{handler} held the reactor for {held:.1f} s; blocking work belongs in deferToThread",
+                handler=self._handler_name(),
+                held=held,
+            )
+
+    def _handler_name(self) -> str:
+        return f"{type(self).__qualname__}.packet_received"
+
+    def _handled(self, packet: DataPacket, failure: Failure | None) -> None:
+        self.factory.load.handlers -= 1
+        text = None
+        if failure is not None:
+            self._log.failure(
+                "{handler} failed on a packet of peer {peer}",
+                failure,
+                handler=self._handler_name(),
+                peer=packet.sender_id,
+            )
+            text = f"{failure.type.__name__}: {failure.getErrorMessage()}"
+        if self._remote is not None:
+            self._remote.packet_handled(packet, text)
+
+    def _flush_queued(self) -> None:
+        self._flushing = None
+        self._act(lambda _: [])
+
+    def _flush(self) -> None:
+        """Write until there is nothing more to say or the transport is full."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        connection = self._connection
+        while not self._full and connection.state is not State.CLOSED:
+            data = connection.data_to_send(self._clock.seconds())
+            if data:
+                self.transport.write(data)
+                continue
+            events = connection.after_sending(self._clock.seconds())
+            if not events:
+                return
+            self._hand_over(events)
+
+    def _arm(self) -> None:
+        """Have the timer fire at the connection's next deadline, or earlier, which does no harm."""
+        deadline = self._connection.next_deadline()
+        if deadline is None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            return
+        delay = max(0.0, deadline - self._clock.seconds())
+        if self._timer is None:
+            self._timer = self._clock.callLater(delay, self._deadline_reached)
+        elif deadline < self._timer.getTime():
+            self._timer.reset(delay)
+
+    def _deadline_reached(self) -> None:
+        self._timer = None
+        self._act(lambda now: self._connection.deadline_reached(now))
+
+    # ---- private: the end
+
+    def _closed(self, reason: Exception, abort: bool) -> None:
+        """The connection is over, whatever becomes of the transport."""
+        self._leave_transport(abort)
+        for opaque in list(self._probes):
+            self._probed(opaque, False)
+        goodbye = self._connection.goodbye_received
+        unknown: tuple[int, ...] = ()
+        if self._remote is not None:
+            over = self._connection.is_parting
+            unknown = self._remote.lost(self, reason=str(reason), session_over=over)
+        lost = LinkLost(str(reason), goodbye.code if goodbye is not None else None, unknown)
+        if self._ready:
+            self._ready = False
+            self._guard(lambda: self.peer_lost(lost))
+            self.factory.link_lost(self, lost)
+        else:
+            self.factory.attempt_failed(self, reason)
+        if self._attempt is not None and not self._attempt.outcome.called:
+            self._attempt.outcome.errback(reason)
+
+    def _leave_transport(self, abort: bool) -> None:
+        """Close the transport: last words and FIN, or at once; never later than the abort timer."""
+        if self._transport_lost:
+            return
+        if abort:
+            self.transport.abortConnection()
+            return
+        self.transport.unregisterProducer()
+        self._full = False
+        data = self._connection.data_to_send(self._clock.seconds())
+        if data:
+            self.transport.write(data)
+        self.transport.loseConnection()
+        self._abort_timer = self._clock.callLater(self.factory.settings.abort_after, self._abort_transport)
+
+    def _abort_transport(self) -> None:
+        self._abort_timer = None
+        self.transport.abortConnection()
+
+    # ---- private: small things
+
+    def _guard(self, hook: Callable[[], object]) -> None:
+        """Call a hook of the application; what it raises is logged and goes no further."""
+        try:
+            result = hook()
+            if isinstance(result, Coroutine):
+                result = Deferred.fromCoroutine(result)
+            if isinstance(result, Deferred):
+                result.addErrback(lambda f: self._log.failure("a hook of {name} failed", f, name=type(self).__name__))
+        except BaseException:
+            self._log.failure("a hook of {name} failed", name=type(self).__name__)
+
+    def _tune_socket(self) -> None:
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)
+        raw = getattr(getattr(self.transport, "transport", None), "socket", None)
+        if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(raw, socket.socket):
+            milliseconds = int(max(self.factory.settings.dead_after, 15.0) * 1000)  # a live peer may have a full window
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def _why(reason: Failure) -> str:
+    """Return what a transport's end means, in a few words and without a class name."""
+    error = reason.value
+    if isinstance(error, ConnectionDone):
+        return "the connection was closed"
+    if isinstance(error, SSL.Error):
+        details = [str(entry[-1]) for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
+        return f"TLS failed: {', '.join(details) or 'the connection was closed'}"
+    return shown(reason.getErrorMessage())[1:-1]

@@ -1,0 +1,479 @@
+"""The connection to a peer: the protocol that applications subclass, and the factory that its instances share."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Literal, overload
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocol,
+    IReactorTime,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from netlayer.addresses import PeerInfo, parse_node_id
+from netlayer.config import Settings
+from netlayer.driver import Attempt, Driver
+from netlayer.errors import ConfigurationError, DeliveryError, LinkLost, LocalProtocolError, NodeStopped
+from netlayer.handlers import DataPacket
+from netlayer.identity import Identity
+from netlayer.remote import Remote
+from netlayer.sansio.connection import State
+from netlayer.sansio.handshake import LocalNode
+from netlayer.sansio.load import NodeLoad, SharedPayload
+from netlayer.sansio.streams import OutgoingPacket
+from netlayer.tls import MutualTLS
+from netlayer.wire.messages import (
+    DATA_HEADER_SIZE,
+    MIN_MAX_FRAME,
+    Flag,
+    NetAddress,
+    Peers,
+    Register,
+    Registered,
+    RejectCode,
+    Role,
+)
+from netlayer.wire.payload import encode_value
+
+__all__ = ["LinkObserver", "PeerFactory", "PeerProtocol"]
+
+AGENT = "netlayer"
+
+
+class PeerProtocol(Driver):
+    """One connection to a peer. Subclass it and override the hooks.
+
+    The hooks are called between :meth:`peer_ready` and :meth:`peer_lost`, in this order; :attr:`peer` is set in all
+    of them. The object belongs to one connection. Delivery does not: packets that were sent on a connection that
+    broke arrive over the next one.
+
+    :ivar peer: who the peer is, from :meth:`peer_ready` on.
+    :ivar factory: the factory that built this protocol.
+    """
+
+    # ---- commands
+
+    @overload
+    def send_packet(self, data: Any, *, confirm: Literal[False] = ...) -> int: ...
+
+    @overload
+    def send_packet(self, data: Any, *, confirm: Literal[True]) -> Deferred[None]: ...
+
+    def send_packet(self, data: Any, *, confirm: bool = False) -> int | Deferred[None]:
+        """Send a packet to the peer; on a connection that was lost, over whichever link comes next.
+
+        :param data: bytes, str, None, bool, int, float, or a list or dict of these.
+        :param confirm: whether to return a Deferred that fires when the peer's handler has finished. It is three
+            times as expensive as a plain send, of which only failures are told, by the log and by :meth:`peer_lost`.
+        :returns: the number of the packet, or the Deferred.
+        :raises UnsupportedData: when `data` can't be carried.
+        :raises PacketTooLarge: when it is over the limit of either end.
+        :raises QueueFull: when the peer takes packets more slowly than they are sent.
+        :raises LocalProtocolError: before :meth:`peer_ready`.
+        :raises NodeStopped: after the node was shut down.
+        """
+        remote = self._session()
+        packet = self.factory.make_packet(data, confirm=confirm)
+        return self.factory.submit_confirmed(remote, packet) if confirm else self.factory.submit(remote, packet)
+
+    def when_drained(self) -> Deferred[None]:
+        """Return a Deferred that fires when nothing is queued or in flight any more, whatever its outcome was."""
+        return self._session().when_drained()
+
+    def disconnect(self) -> None:
+        """Say goodbye: packets in flight get their receipts, then the connection closes. It ends the session."""
+        self._act(lambda now: self._connection.goodbye("disconnect", "", now))
+
+    # ---- hooks, for subclasses
+
+    def peer_ready(self) -> None:
+        """The peer is proven and this connection is the link to it. Packets can be sent from now on."""
+
+    def packet_received(self, packet: DataPacket) -> Any:
+        """A packet has arrived.
+
+        :returns: anything; if it is a Deferred or a coroutine, the sender's receipt waits for its end. An exception
+            makes the sender's receipt a :class:`~netlayer.errors.HandlerFailed`.
+        """
+
+    def peer_lost(self, reason: LinkLost) -> None:
+        """This connection carries no packets any more. What it has received was handed over before."""
+
+    def sending_paused(self) -> None:
+        """More than half of the send queue is filled: stop sending for a while, or see QueueFull soon."""
+
+    def sending_resumed(self) -> None:
+        """Less than a quarter of the send queue is filled, after :meth:`sending_paused`."""
+
+    def _session(self) -> Remote:
+        if self.peer is None:
+            raise LocalProtocolError("this connection is not ready: wait for peer_ready()")
+        return self.factory.remote(self._connection.fingerprint, self.peer.node_id)
+
+
+class LinkObserver:
+    """What a factory tells whoever runs the node; the methods do nothing until they are overridden."""
+
+    def link_ready(self, protocol: PeerProtocol) -> None:
+        """A link stands; the application's :meth:`PeerProtocol.peer_ready` is called next."""
+
+    def link_lost(self, protocol: PeerProtocol, reason: LinkLost) -> None:
+        """A link is gone; the application's :meth:`PeerProtocol.peer_lost` was called."""
+
+    def packets_wait(self, remote: Remote) -> None:
+        """Somebody sends to a peer that has no link."""
+
+    def news_received(self, protocol: PeerProtocol, news: Registered | Peers) -> None:
+        """A bootstrap node has sent records."""
+
+
+class PeerFactory(Factory):
+    """What all connections of one node share. Build it once; it listens and dials.
+
+    :param reactor: whatever provides IReactorTime.
+    :param node_id: an int or a decimal string.
+    :param identity: by default a new ephemeral one.
+    :param protocol: the subclass of :class:`PeerProtocol` to build for each connection.
+    :param rng: where jitter and stream ids come from; by default the operating system's.
+    :param observer: is told of links; see :class:`LinkObserver`.
+    :raises ConfigurationError: when a value makes no sense.
+
+    :ivar local: what this node says about itself.
+    :ivar load: what its queues and handlers take.
+    """
+
+    role: Role = "peer"
+    noisy = False
+    #: What a second key for a linked id is told; a mere peer may be wrong about ids, so it says "later".
+    id_taken_retry: float | None = 2.0
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        *,
+        node_id: int | str,
+        identity: Identity | None = None,
+        network: str = "default",
+        settings: Settings | None = None,
+        protocol: type[PeerProtocol] = PeerProtocol,
+        rng: random.Random | None = None,
+        observer: LinkObserver | None = None,
+    ) -> None:
+        if not isinstance(network, str) or not 1 <= len(network) <= 64 or not network.isprintable():
+            raise ConfigurationError(f"a network is named by 1 to 64 printable characters, not {network!r}")
+        if not (isinstance(protocol, type) and issubclass(protocol, PeerProtocol)):
+            raise ConfigurationError(f"the protocol has to be a subclass of PeerProtocol, not {protocol!r}")
+        self.protocol: type[PeerProtocol] = protocol
+        self.clock = reactor
+        self.identity = identity if identity is not None else Identity.generate()
+        self.settings = settings if settings is not None else Settings()
+        self.rng: random.Random = rng if rng is not None else random.SystemRandom()
+        self.load = NodeLoad()
+        self.observer = observer if observer is not None else LinkObserver()
+        self.local = LocalNode(
+            network=network,
+            node_id=parse_node_id(node_id),
+            fingerprint=self.identity.fingerprint,
+            role=self.role,
+            boot=self.rng.getrandbits(64),
+            ephemeral=self.identity.ephemeral,
+            window=self.settings.window,
+            max_frame=max(MIN_MAX_FRAME, self.settings.buffer_size + 1 + DATA_HEADER_SIZE),
+            max_packet=self.settings.max_packet,
+            agent=AGENT,
+        )
+        self._tls = MutualTLS(self.identity)
+        self._connections: dict[PeerProtocol, None] = {}  # ordered by age
+        self._remotes: dict[bytes, Remote] = {}
+        self._by_id: dict[int, Remote] = {}
+        self._stopped: Deferred[None] | None = None
+
+    # ---- commands
+
+    def listen(self, endpoint: IStreamServerEndpoint) -> Deferred[IListeningPort]:
+        """Accept connections, over TLS, at an endpoint."""
+        return self._tls.listen(endpoint, self)
+
+    def announce(self, addresses: tuple[NetAddress, ...]) -> None:
+        """Say from now on that this node listens at `addresses`."""
+        self.local = attrs.evolve(self.local, addresses=addresses)
+
+    def connect(
+        self,
+        endpoint: IStreamClientEndpoint,
+        *,
+        expected_id: int | None = None,
+        expected_fingerprint: bytes | None = None,
+    ) -> Deferred[PeerProtocol]:
+        """Dial an endpoint, over TLS.
+
+        :param expected_id: the node id that has to answer, if one was meant.
+        :param expected_fingerprint: the key that has to answer, if one is known.
+        :returns: fires with the protocol when it is the link to the peer. Cancelling it gives up.
+        """
+        if self._stopped is not None:
+            return fail(NodeStopped())
+        made: list[PeerProtocol] = []
+
+        def cancel(_: Deferred[PeerProtocol]) -> None:
+            connecting.cancel()
+            for protocol in made:
+                protocol._abort(LinkLost("the attempt was given up"))
+
+        outcome: Deferred[PeerProtocol] = Deferred(cancel)
+        attempt = Attempt(outcome, expected_id, expected_fingerprint)
+
+        def build(address: IAddress) -> PeerProtocol:
+            protocol = self._build(attempt)
+            made.append(protocol)
+            return protocol
+
+        connecting = self._tls.connect(endpoint, _Dialing(build))
+
+        def failed(reason: Any) -> None:
+            if not outcome.called:
+                outcome.errback(reason)
+
+        connecting.addErrback(failed)
+        return outcome
+
+    def make_packet(self, data: Any, *, confirm: bool = False, broadcast: bool = False) -> OutgoingPacket:
+        """Encode a packet.
+
+        :raises UnsupportedData: when `data` can't be carried.
+        :raises PacketTooLarge: when it is over the limit of this node.
+        """
+        tag, payload = encode_value(data, max_packet=self.settings.max_packet)
+        flags = (Flag.RECEIPT_NOW if confirm else 0) | (Flag.BROADCAST if broadcast else 0)
+        return OutgoingPacket(tag, payload, flags=flags, shared=SharedPayload() if broadcast else None)
+
+    def submit(self, remote: Remote, packet: OutgoingPacket) -> int:
+        """Queue a packet for a peer and return its number."""
+        self._require_running()
+        number = remote.submit(packet)
+        if remote.link is None:
+            self.observer.packets_wait(remote)
+        return number
+
+    def submit_confirmed(self, remote: Remote, packet: OutgoingPacket) -> Deferred[None]:
+        """Queue a packet for a peer; the Deferred fires when the peer's handler has finished."""
+        self._require_running()
+        confirmed = remote.submit_confirmed(packet)
+        if remote.link is None:
+            self.observer.packets_wait(remote)
+        return confirmed
+
+    def broadcast(self, data: Any) -> dict[int, Deferred[None]]:
+        """Send a packet to every linked peer that is not a bootstrap; it is encoded once.
+
+        :returns: a Deferred for each peer's id, which fires when its handler has finished.
+        :raises UnsupportedData: when `data` can't be carried.
+        :raises PacketTooLarge: when it is over the limit of this node.
+        """
+        self._require_running()
+        first = self.make_packet(data, confirm=True, broadcast=True)
+        confirmed: dict[int, Deferred[None]] = {}
+        for link in self.links():
+            remote = link._remote
+            if remote is None or link.is_bootstrap:
+                continue
+            packet = OutgoingPacket(first.tag, first.payload, flags=first.flags, shared=first.shared)
+            try:
+                confirmed[remote.node_id] = remote.submit_confirmed(packet)
+            except DeliveryError as error:
+                confirmed[remote.node_id] = fail(error)
+        return confirmed
+
+    def remote(self, fingerprint: bytes, node_id: int) -> Remote:
+        """Return what is known of the peer with this fingerprint, known by now at the latest."""
+        remote = self._remotes.get(fingerprint)
+        if remote is None:
+            remote = self._remotes[fingerprint] = self._new_remote(node_id, fingerprint)
+        return remote
+
+    def remote_by_id(self, node_id: int) -> Remote:
+        """Return what is known of the peer that answers for this id; its queue waits if none does yet."""
+        remote = self._by_id.get(node_id)
+        if remote is None:
+            remote = self._by_id[node_id] = self._new_remote(node_id, None)
+        return remote
+
+    def links(self) -> list[PeerProtocol]:
+        """Return the links that stand, oldest first."""
+        return [protocol for protocol in self._connections if protocol.is_link]
+
+    def peers(self) -> list[PeerInfo]:
+        """Return who is linked, bootstraps left out, oldest link first."""
+        return [link.peer for link in self.links() if link.peer is not None and not link.is_bootstrap]
+
+    def stop(self, code: str = "shutdown") -> Deferred[None]:
+        """Say goodbye on every link, close everything else, and end all deliveries.
+
+        :returns: fires when every connection is closed, after ``shutdown_timeout`` at the latest.
+        """
+        if self._stopped is not None:
+            waiting: Deferred[None] = Deferred()
+            self._stopped.chainDeferred(waiting)
+            return waiting
+        self._stopped = stopped = Deferred()
+        for protocol in list(self._connections):
+            protocol._goodbye(code)
+        timeout = self.clock.callLater(self.settings.shutdown_timeout - 1.0, self._abort_all)
+
+        def ended(_: None) -> None:
+            if timeout.active():
+                timeout.cancel()
+            for remote in {*self._remotes.values(), *self._by_id.values()}:
+                remote.close()
+            self._remotes.clear()
+            self._by_id.clear()
+
+        stopped.addCallback(ended)
+        self._stop_if_empty()
+        return stopped
+
+    @property
+    def stopping(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stopped is not None
+
+    # ---- Twisted's callbacks
+
+    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:
+        """Build the protocol of a connection that was accepted."""
+        return None if self.stopping else self._build(None)
+
+    # ---- what protocols report
+
+    def connection_opened(self, protocol: PeerProtocol) -> None:
+        """TCP stands. A full table of strangers drops its oldest."""
+        self._connections[protocol] = None
+        strangers = [other for other in self._connections if other.peer is None and not other.dialed]
+        if len(strangers) > self.settings.max_handshakes:
+            strangers[0]._abort(LinkLost("too many handshakes are under way"))
+
+    def connection_closed(self, protocol: PeerProtocol) -> None:
+        """The transport is gone."""
+        self._connections.pop(protocol, None)
+        self._stop_if_empty()
+
+    def introduced(self, protocol: PeerProtocol) -> None:
+        """The other end has said who it is: accept or reject it, now or soon."""
+        said, fingerprint = protocol.introduction, protocol.fingerprint
+        if self.stopping:
+            protocol._reject(RejectCode.SHUTTING_DOWN)
+            return
+        known = self._remotes.get(fingerprint)
+        if (known is None or known.link is None) and not self._has_room(protocol):
+            protocol._reject(RejectCode.FULL, f"this node has {self.settings.max_connections} links")
+            return
+        holder = self._by_id.get(said.node_id)
+        if holder is None or holder.link is None or holder.fingerprint == fingerprint:
+            self._accept(protocol)
+            return
+        holder.link._probe().addCallback(self._id_judged, protocol, holder)
+
+    def link_ready(self, protocol: PeerProtocol) -> None:
+        """A connection became the link to its peer, which answers for its id from now on."""
+        remote, said = protocol._remote, protocol.introduction
+        assert remote is not None
+        remote.node_id = remote.delivery.peer_id = said.node_id
+        before = self._by_id.get(said.node_id)
+        self._by_id[said.node_id] = remote
+        if before is not None and before is not remote:
+            before.end(f"another key answers for id {said.node_id}")
+            remote.delivery.adopt(before.delivery)
+            self._forget(before)
+        self.observer.link_ready(protocol)
+
+    def link_lost(self, protocol: PeerProtocol, reason: LinkLost) -> None:
+        """A link is gone."""
+        self.observer.link_lost(protocol, reason)
+
+    def attempt_failed(self, protocol: PeerProtocol, reason: Exception) -> None:
+        """A connection ended before it was the link."""
+        if not protocol.dialed:
+            self._log.debug("a connection from {address} ended: {reason}", address=protocol.address, reason=reason)
+
+    def news_received(self, protocol: PeerProtocol, news: Register | Registered | Peers) -> None:
+        """A message between a node and a bootstrap has come."""
+        if not isinstance(news, Register):
+            self.observer.news_received(protocol, news)
+
+    # ---- private
+
+    def _build(self, attempt: Attempt | None) -> PeerProtocol:
+        protocol = self.protocol()
+        protocol.factory = self
+        protocol._attempt = attempt
+        return protocol
+
+    def _accept(self, protocol: PeerProtocol) -> None:
+        protocol._accept(self.remote(protocol.fingerprint, protocol.introduction.node_id))
+
+    def _id_judged(self, holder_lives: bool, protocol: PeerProtocol, holder: Remote) -> None:
+        """Another key holds the id of a connection that waits for our answer; it was asked whether it lives."""
+        if protocol.state is not State.JUDGING:
+            return
+        if holder_lives and holder.link is not None:
+            text = f"id {holder.node_id} is held by another key that is linked"
+            protocol._reject(RejectCode.ID_TAKEN, text, self.id_taken_retry)
+            return
+        holder.close_all(LinkLost(f"silent, and another key claims id {holder.node_id}"))
+        self._accept(protocol)
+
+    def _has_room(self, protocol: PeerProtocol) -> bool:
+        taken = sum(1 for other in self._connections if other is not protocol and other.is_link)
+        return taken < self.settings.max_connections
+
+    def _new_remote(self, node_id: int, fingerprint: bytes | None) -> Remote:
+        return Remote(
+            clock=self.clock,
+            node_id=node_id,
+            fingerprint=fingerprint,
+            settings=self.settings,
+            load=self.load,
+            rng=self.rng,
+            forget=self._forget,
+        )
+
+    def _forget(self, remote: Remote) -> None:
+        if remote.fingerprint is not None and self._remotes.get(remote.fingerprint) is remote:
+            del self._remotes[remote.fingerprint]
+        if self._by_id.get(remote.node_id) is remote:
+            del self._by_id[remote.node_id]
+        remote.close()
+
+    def _require_running(self) -> None:
+        if self.stopping:
+            raise NodeStopped
+
+    def _abort_all(self) -> None:
+        for protocol in list(self._connections):
+            protocol._abort(LinkLost("the node was shut down"))
+
+    def _stop_if_empty(self) -> None:
+        if self._stopped is not None and not self._stopped.called and not self._connections:
+            self._stopped.callback(None)
+
+
+class _Dialing(Factory):
+    """Builds the protocol of one attempt."""
+
+    noisy = False
+
+    def __init__(self, build: Any) -> None:
+        self._build = build
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
+        protocol: IProtocol = self._build(addr)
+        return protocol

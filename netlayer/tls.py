@@ -1,0 +1,101 @@
+"""TLS between nodes: mutual TLS 1.3 with self-signed certificates, of which only the public key means anything.
+
+No authority signs the certificates and no field of them is read. What TLS proves is that the other end holds the
+private key of a fingerprint; whether that is the right fingerprint is judged by whoever dialed or listens.
+"""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from netlayer.errors import RemoteProtocolError
+from netlayer.identity import Identity, certificate_fingerprint
+
+__all__ = ["ALPN", "MutualTLS", "proven_fingerprint"]
+
+#: The one name for all versions; they are negotiated in HELLO, so that a refusal can be said.
+ALPN = b"netlayer"
+
+
+@implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
+class MutualTLS:
+    """Puts TLS with the identity of this node around endpoints."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._context = _make_context(identity)
+
+    def listen(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen for TLS connections at `endpoint`; `factory` builds the protocols inside."""
+        listening: Deferred[IListeningPort] = endpoint.listen(_wrap(self, False, factory))
+        return listening
+
+    def connect(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect to `endpoint`. The Deferred fires when TCP stands, before TLS does."""
+        connecting: Deferred[IProtocol] = endpoint.connect(_wrap(self, True, factory))
+        return connecting
+
+    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Twisted asks for the TLS state of a connection that we dialed."""
+        return SSL.Connection(self._context, None)
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Twisted asks for the TLS state of a connection that we accepted."""
+        return SSL.Connection(self._context, None)
+
+
+def proven_fingerprint(connection: SSL.Connection) -> bytes:
+    """Return the fingerprint that the other end has proven to hold the key of. Call it when the handshake is over.
+
+    :raises RemoteProtocolError: when the other end speaks another protocol or has shown no certificate.
+    """
+    if connection.get_alpn_proto_negotiated() != ALPN:
+        raise RemoteProtocolError("the other end does not speak netlayer (ALPN)")
+    certificate = connection.get_peer_certificate(as_cryptography=True)
+    if certificate is None:
+        raise RemoteProtocolError("the other end has shown no certificate")
+    return certificate_fingerprint(certificate)
+
+
+def _wrap(creator: MutualTLS, dials: bool, factory: IProtocolFactory) -> TLSMemoryBIOFactory:
+    wrapper = TLSMemoryBIOFactory(creator, dials, factory)
+    wrapper.noisy = False
+    return wrapper
+
+
+def _make_context(identity: Identity) -> SSL.Context:
+    """Build the context whole, as pyOpenSSL allows no change after its first connection."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # an idle connection keeps 34 KiB less
+    context.use_privatekey(identity.key)
+    context.use_certificate(identity.certificate)
+    context.set_session_id(b"netlayer")
+    context.set_alpn_protos([ALPN])
+    context.set_alpn_select_callback(_select_alpn)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+    return context
+
+
+# Neither callback may raise: pyOpenSSL would log a traceback for each hostile connection.
+
+
+def _select_alpn(connection: SSL.Connection, offered: list[bytes]) -> object:
+    return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def _verify(connection: SSL.Connection, certificate: object, error: int, depth: int, ok: int) -> bool:
+    return depth == 0  # a single self-signed certificate, never a chain
