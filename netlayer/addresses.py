@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from netlayer.errors import ConfigurationError, InvalidPeer
+from netlayer.errors import ConfigurationError, InvalidPeer, described
 
 __all__ = ["MAX_NODE_ID", "Address", "PeerInfo", "is_loopback", "parse_address", "parse_node_id", "parse_peer"]
 
@@ -15,6 +16,9 @@ MAX_NODE_ID = 2**63 - 1
 
 #: The longest host name that DNS allows.
 MAX_HOST = 253
+
+#: What a host is made of; the wire carries nothing else. Other alphabets are written in IDNA's ``xn--`` form.
+_HOST = re.compile(r"[!-~]+")
 
 
 class PeerInfo(NamedTuple):
@@ -35,14 +39,29 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def endpoint_host(description: str) -> str | None:
+    """Return the host that a server endpoint string listens on: ``""`` for all, None if only binding will tell.
+
+    :param description: for example ``tcp:8000:interface=127.0.0.1``; a colon inside a value is escaped by a backslash.
+    """
+    fields = [re.sub(r"\\(.)", r"\1", field) for field in re.split(r"(?<!\\):", description)]
+    if fields[0] not in ("tcp", "tcp4", "tcp6"):
+        return None
+    named = dict(field.split("=", 1) for field in fields[1:] if "=" in field)
+    plain = [field for field in fields[1:] if "=" not in field]
+    return named.get("interface", plain[1] if len(plain) > 1 else "")
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether `host` is a literal loopback address or ``localhost``; other names are never resolved here."""
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def parse_node_id(value: object) -> int:
@@ -54,7 +73,7 @@ def parse_node_id(value: object) -> int:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 19:
         number = int(value)
     if type(number) is not int or not 0 <= number <= MAX_NODE_ID:
-        raise ConfigurationError(f"a node id is a whole number from 0 to {MAX_NODE_ID}, not {value!r}")
+        raise ConfigurationError(f"a node id is a whole number from 0 to {MAX_NODE_ID}, not {described(value)}")
     return number
 
 
@@ -65,15 +84,15 @@ def parse_address(value: object, *, free_port: bool = False) -> Address:
     :raises ConfigurationError: when the pair is malformed or the port out of range.
     """
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != 2:
-        raise ConfigurationError(f"an address is a (host, port) pair, not {value!r}")
+        raise ConfigurationError(f"an address is a (host, port) pair, not {described(value)}")
     host, port = value
-    if not isinstance(host, str) or not host or len(host) > MAX_HOST or not host.isprintable() or " " in host:
-        raise ConfigurationError(f"a host is a name or an IP address, not {host!r}")
+    if not isinstance(host, str) or not 1 <= len(host) <= MAX_HOST or not _HOST.fullmatch(host):
+        raise ConfigurationError(f"a host is a name, in ASCII, or an IP address, not {described(host)}")
     if isinstance(port, str) and port.isascii() and port.isdecimal() and len(port) <= 5:
         port = int(port)
     least = 0 if free_port else 1
     if type(port) is not int or not least <= port <= 65535:
-        raise ConfigurationError(f"a port is a whole number from {least} to 65535, not {port!r}")
+        raise ConfigurationError(f"a port is a whole number from {least} to 65535, not {described(port)}")
     return Address(host, port)
 
 

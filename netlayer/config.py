@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from netlayer.errors import ConfigurationError
+from netlayer.errors import ConfigurationError, described
 
 __all__ = ["BUFFER_SIZE", "MAX_CONNECTIONS", "RETRY_COUNT", "TIMEOUT", "Settings"]
 
@@ -35,9 +35,10 @@ def _setting(default: float, unit: str, why: str, *, least: float = 0, most: flo
         kinds = (int,) if whole else (int, float)
         if type(value) not in kinds:
             kind = "a whole number" if whole else "a number"
-            raise ConfigurationError(f"setting {field.name} must be {kind} ({unit}), not {value!r}")
+            raise ConfigurationError(f"setting {field.name} must be {kind} ({unit}), not {described(value)}")
         if not least <= value <= most:  # type: ignore[operator]
-            raise ConfigurationError(f"setting {field.name} must be from {least:g} to {most:g} {unit}, not {value!r}")
+            allowed = f"from {least:.16g} to {most:.16g} {unit}"
+            raise ConfigurationError(f"setting {field.name} must be {allowed}, not {described(value)}")
 
     return attrs.field(
         default=default, validator=validate, metadata={"unit": unit, "why": why, "least": least, "most": most}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from OpenSSL import SSL
@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
+from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,7 +30,7 @@ from netlayer.sansio.connection import Connection, State
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import RemoteNode
 from netlayer.tls import proven_fingerprint
-from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Register, Registered
+from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Register, Registered
 
 if TYPE_CHECKING:
     from netlayer.peer import PeerFactory
@@ -52,8 +52,8 @@ class Driver(Protocol):
     """One connection between Twisted and the protocol; :class:`netlayer.PeerProtocol` adds what applications use."""
 
     factory: PeerFactory
+    transport: Any  # Twisted's TLS wrapper; its interfaces declare but a part of it
     peer: PeerInfo | None = None
-    _log: ClassVar[Logger] = Logger()
 
     # ---- Twisted's callbacks
 
@@ -166,6 +166,27 @@ class Driver(Protocol):
         if self._connection.remote is None:
             raise LocalProtocolError("the other end has not introduced itself yet")
         return self._connection.remote
+
+    @property
+    def record(self) -> Record:
+        """What is known of the other end, as a record for the directory."""
+        said = self.introduction
+        return Record(said.node_id, self.fingerprint, said.addresses, said.boot, said.ephemeral, said.ticket)
+
+    @property
+    def connection(self) -> Connection:
+        """The state of the connection: its counters and its round trip time."""
+        return self._connection
+
+    @property
+    def queued(self) -> int:
+        """Bytes to the peer that are unsent or without a receipt, overhead included."""
+        return self._remote.delivery.queued if self._remote is not None else 0
+
+    @property
+    def observed(self) -> NetAddress | None:
+        """The dialer's address as its listener saw it."""
+        return self._connection.observed
 
     @property
     def address(self) -> str:
@@ -319,13 +340,12 @@ class Driver(Protocol):
             if isinstance(result, Coroutine):
                 result = Deferred.fromCoroutine(result)
             if isinstance(result, Deferred):
-                result.addCallbacks(lambda _: self._handled(packet, None), lambda f: self._handled(packet, f))
-                result.addErrback(lambda f: self._log.failure("a receipt could not be made", f))
+                _ = result.addCallbacks(lambda _: self._handled(packet, None), lambda f: self._handled(packet, f))
             else:
                 self._handled(packet, None)
         held = clock.seconds() - began
         if held > self.factory.settings.blocking_handler:
-            self._log.warn(
+            self.factory.log.warn(
                 "{handler} held the reactor for {held:.1f} s; blocking work belongs in deferToThread",
                 handler=self._handler_name(),
                 held=held,
@@ -338,13 +358,14 @@ class Driver(Protocol):
         self.factory.load.handlers -= 1
         text = None
         if failure is not None:
-            self._log.failure(
+            self.factory.log.failure(
                 "{handler} failed on a packet of peer {peer}",
                 failure,
                 handler=self._handler_name(),
                 peer=packet.sender_id,
+                level=LogLevel.error,
             )
-            text = f"{failure.type.__name__}: {failure.getErrorMessage()}"
+            text = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
         if self._remote is not None:
             self._remote.packet_handled(packet, text)
 
@@ -431,14 +452,20 @@ class Driver(Protocol):
 
     def _guard(self, hook: Callable[[], object]) -> None:
         """Call a hook of the application; what it raises is logged and goes no further."""
+
+        def failed(failure: Failure) -> None:
+            name = type(self).__qualname__
+            self.factory.log.failure("a hook of {name} failed", failure, name=name, level=LogLevel.error)
+
         try:
             result = hook()
-            if isinstance(result, Coroutine):
-                result = Deferred.fromCoroutine(result)
-            if isinstance(result, Deferred):
-                result.addErrback(lambda f: self._log.failure("a hook of {name} failed", f, name=type(self).__name__))
         except BaseException:
-            self._log.failure("a hook of {name} failed", name=type(self).__name__)
+            failed(Failure())
+            return
+        if isinstance(result, Coroutine):
+            result = Deferred.fromCoroutine(result)
+        if isinstance(result, Deferred):
+            _ = result.addErrback(failed)
 
     def _tune_socket(self) -> None:
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)

@@ -40,8 +40,23 @@ SHOWN_TEXT = 200
 
 def shown(text: object) -> str:
     """Return `text`, which a peer may have chosen, escaped and cut so that it is safe in a log line."""
-    escaped = ascii(text) if isinstance(text, (str, bytes)) else ascii(str(text))
-    return escaped if len(escaped) <= SHOWN_TEXT else escaped[: SHOWN_TEXT - 3] + "..."
+    return _cut(ascii(text) if isinstance(text, (str, bytes)) else ascii(str(text)))
+
+
+def described(value: object) -> str:
+    """Return the repr of `value`, which a caller has given, escaped and cut, even if it has a repr that fails."""
+    try:
+        return _cut(ascii(value))
+    except Exception:  # such as an int with more digits than Python prints
+        return f"<{type(value).__name__}>"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 3] + "..."
+
+
+def _peer(peer_id: int | None) -> str:
+    return "the peer" if peer_id is None else f"peer {peer_id}"
 
 
 class NetlayerError(Exception):
@@ -130,7 +145,7 @@ class InvalidPeer(DeliveryError, ValueError):
     reason: str
 
     def __str__(self) -> str:
-        return f"{shown(repr(self.peer))} is not a peer to send to: {self.reason}"
+        return f"{described(self.peer)} is not a peer to send to: {self.reason}"
 
 
 @attrs.define(slots=False, eq=False)
@@ -185,9 +200,8 @@ class PeerUnreachable(DeliveryError):
     reason: str
 
     def __str__(self) -> str:
-        who = "the peer" if self.peer_id is None else f"peer {self.peer_id}"
         times = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
-        return f"{who} can't be reached ({times}): {self.reason}"
+        return f"{_peer(self.peer_id)} can't be reached ({times}): {self.reason}"
 
 
 @attrs.define(slots=False, eq=False)
@@ -216,8 +230,7 @@ class PeerLost(DeliveryError):
     reason: str
 
     def __str__(self) -> str:
-        who = "the peer" if self.peer_id is None else f"peer {self.peer_id}"
-        return f"{who} was lost ({self.reason}); the packet may or may not have been handled"
+        return f"{_peer(self.peer_id)} was lost ({self.reason}); the packet may or may not have been handled"
 
 
 @attrs.define(slots=False, eq=False)
@@ -234,7 +247,7 @@ class DeliveryTimeout(DeliveryError):
 
     def __str__(self) -> str:
         outcome = "it may still be handled" if self.written else "it was not sent and has been withdrawn"
-        return f"no receipt for the packet to peer {self.peer_id} within {self.seconds:g} s; {outcome}"
+        return f"no receipt for the packet to {_peer(self.peer_id)} within {self.seconds:g} s; {outcome}"
 
 
 @attrs.define(slots=False, eq=False)
@@ -250,7 +263,7 @@ class QueueFull(DeliveryError):
     limit: int
 
     def __str__(self) -> str:
-        return f"the send queue of peer {self.peer_id} is full ({self.queued} of {self.limit} bytes)"
+        return f"the send queue of {_peer(self.peer_id)} is full ({self.queued} of {self.limit} bytes)"
 
 
 @attrs.define(slots=False, eq=False)
@@ -264,7 +277,7 @@ class HandlerFailed(DeliveryError):
     text: str
 
     def __str__(self) -> str:
-        return f"the handler of peer {self.peer_id} failed: {shown(self.text)}"
+        return f"the handler of {_peer(self.peer_id)} failed: {shown(self.text)}"
 
 
 class ProtocolError(NetlayerError):

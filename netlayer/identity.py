@@ -80,8 +80,7 @@ class Identity:
 
     @classmethod
     def _load(cls, path: Path) -> Identity:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        with os.fdopen(descriptor, "rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0))) as file:
             mode = os.fstat(file.fileno()).st_mode
             if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise ConfigurationError(f"identity file {path} can be read by others: chmod 600 it")
@@ -89,10 +88,13 @@ class Identity:
         try:
             key = serialization.load_pem_private_key(pem, password=None)
             certificate = x509.load_pem_x509_certificate(pem)
+            certified = certificate.public_key()
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ConfigurationError(f"identity file {path} is damaged or holds no key and certificate") from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-            raise ConfigurationError(f"identity file {path} holds no matching P-256 key and certificate")
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ConfigurationError(f"identity file {path} holds another kind of key than ECDSA P-256")
+        if key.public_key() != certified:
+            raise ConfigurationError(f"identity file {path} holds a key and the certificate of another one")
         return cls(key, certificate, ephemeral=False)
 
     @classmethod

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
-from typing import Any, Literal, overload
+from collections.abc import Callable
+from typing import Any, Literal, cast, overload
 
 import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IListeningPort,
-    IProtocol,
     IReactorTime,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 
 from netlayer.addresses import PeerInfo, parse_node_id
 from netlayer.config import Settings
@@ -24,6 +24,7 @@ from netlayer.driver import Attempt, Driver
 from netlayer.errors import ConfigurationError, DeliveryError, LinkLost, LocalProtocolError, NodeStopped
 from netlayer.handlers import DataPacket
 from netlayer.identity import Identity
+from netlayer.nodelog import NodeLog
 from netlayer.remote import Remote
 from netlayer.sansio.connection import State
 from netlayer.sansio.handshake import LocalNode
@@ -122,16 +123,16 @@ class PeerProtocol(Driver):
 class LinkObserver:
     """What a factory tells whoever runs the node; the methods do nothing until they are overridden."""
 
-    def link_ready(self, protocol: PeerProtocol) -> None:
+    def link_ready(self, protocol: Driver) -> None:
         """A link stands; the application's :meth:`PeerProtocol.peer_ready` is called next."""
 
-    def link_lost(self, protocol: PeerProtocol, reason: LinkLost) -> None:
+    def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
         """A link is gone; the application's :meth:`PeerProtocol.peer_lost` was called."""
 
     def packets_wait(self, remote: Remote) -> None:
         """Somebody sends to a peer that has no link."""
 
-    def news_received(self, protocol: PeerProtocol, news: Registered | Peers) -> None:
+    def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
         """A bootstrap node has sent records."""
 
 
@@ -146,7 +147,9 @@ class PeerFactory(Factory):
     :param observer: is told of links; see :class:`LinkObserver`.
     :raises ConfigurationError: when a value makes no sense.
 
+    :ivar application: free for the application, which finds it as ``self.factory.application`` in its protocols.
     :ivar local: what this node says about itself.
+    :ivar log: the logger of this node.
     :ivar load: what its queues and handlers take.
     """
 
@@ -154,7 +157,6 @@ class PeerFactory(Factory):
     noisy = False
     #: What a second key for a linked id is told; a mere peer may be wrong about ids, so it says "later".
     id_taken_retry: float | None = 2.0
-    _log = Logger()
 
     def __init__(
         self,
@@ -172,11 +174,13 @@ class PeerFactory(Factory):
             raise ConfigurationError(f"a network is named by 1 to 64 printable characters, not {network!r}")
         if not (isinstance(protocol, type) and issubclass(protocol, PeerProtocol)):
             raise ConfigurationError(f"the protocol has to be a subclass of PeerProtocol, not {protocol!r}")
-        self.protocol: type[PeerProtocol] = protocol
-        self.clock = reactor
+        self.protocol = protocol  # type: ignore[assignment] # Twisted declares too narrow a kind of callable
+        self.clock = reactor  # what protocols need of it
+        self.reactor = reactor  # what endpoints need of it
         self.identity = identity if identity is not None else Identity.generate()
         self.settings = settings if settings is not None else Settings()
         self.rng: random.Random = rng if rng is not None else random.SystemRandom()
+        self.application: Any = None
         self.load = NodeLoad()
         self.observer = observer if observer is not None else LinkObserver()
         self.local = LocalNode(
@@ -191,11 +195,13 @@ class PeerFactory(Factory):
             max_packet=self.settings.max_packet,
             agent=AGENT,
         )
+        self.log = NodeLog(self.local.node_id)
         self._tls = MutualTLS(self.identity)
-        self._connections: dict[PeerProtocol, None] = {}  # ordered by age
+        self._connections: dict[Driver, None] = {}  # ordered by age
         self._remotes: dict[bytes, Remote] = {}
         self._by_id: dict[int, Remote] = {}
         self._stopped: Deferred[None] | None = None
+        self._stop_timer: IDelayedCall | None = None
 
     # ---- commands
 
@@ -232,7 +238,7 @@ class PeerFactory(Factory):
         outcome: Deferred[PeerProtocol] = Deferred(cancel)
         attempt = Attempt(outcome, expected_id, expected_fingerprint)
 
-        def build(address: IAddress) -> PeerProtocol:
+        def build() -> PeerProtocol:
             protocol = self._build(attempt)
             made.append(protocol)
             return protocol
@@ -243,7 +249,7 @@ class PeerFactory(Factory):
             if not outcome.called:
                 outcome.errback(reason)
 
-        connecting.addErrback(failed)
+        _ = connecting.addErrback(failed)
         return outcome
 
     def make_packet(self, data: Any, *, confirm: bool = False, broadcast: bool = False) -> OutgoingPacket:
@@ -307,9 +313,25 @@ class PeerFactory(Factory):
             remote = self._by_id[node_id] = self._new_remote(node_id, None)
         return remote
 
+    def find(self, node_id: int) -> Remote | None:
+        """Return what is known of the peer that answers for this id, or None."""
+        return self._by_id.get(node_id)
+
+    def is_linked(self, node_id: int) -> bool:
+        """Tell whether the peer of this id is linked."""
+        remote = self._by_id.get(node_id)
+        return remote is not None and remote.link is not None
+
+    def fail_unwritten(self, node_id: int | None, fingerprint: bytes | None, error: DeliveryError) -> None:
+        """Fail the packets to an unreachable peer that were never written."""
+        remotes = {self._by_id.get(node_id) if node_id is not None else None, self._remotes.get(fingerprint or b"")}
+        for remote in remotes:
+            if remote is not None and remote.link is None:
+                remote.fail_unwritten(error)
+
     def links(self) -> list[PeerProtocol]:
         """Return the links that stand, oldest first."""
-        return [protocol for protocol in self._connections if protocol.is_link]
+        return [cast(PeerProtocol, protocol) for protocol in list(self._connections) if protocol.is_link]
 
     def peers(self) -> list[PeerInfo]:
         """Return who is linked, bootstraps left out, oldest link first."""
@@ -322,22 +344,13 @@ class PeerFactory(Factory):
         """
         if self._stopped is not None:
             waiting: Deferred[None] = Deferred()
-            self._stopped.chainDeferred(waiting)
+            _ = self._stopped.chainDeferred(waiting)
             return waiting
-        self._stopped = stopped = Deferred()
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
         for protocol in list(self._connections):
             protocol._goodbye(code)
-        timeout = self.clock.callLater(self.settings.shutdown_timeout - 1.0, self._abort_all)
-
-        def ended(_: None) -> None:
-            if timeout.active():
-                timeout.cancel()
-            for remote in {*self._remotes.values(), *self._by_id.values()}:
-                remote.close()
-            self._remotes.clear()
-            self._by_id.clear()
-
-        stopped.addCallback(ended)
+        self._stop_timer = self.clock.callLater(self.settings.shutdown_timeout * 0.9, self._abort_all)
         self._stop_if_empty()
         return stopped
 
@@ -348,25 +361,25 @@ class PeerFactory(Factory):
 
     # ---- Twisted's callbacks
 
-    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:  # type: ignore[override]
         """Build the protocol of a connection that was accepted."""
         return None if self.stopping else self._build(None)
 
     # ---- what protocols report
 
-    def connection_opened(self, protocol: PeerProtocol) -> None:
+    def connection_opened(self, protocol: Driver) -> None:
         """TCP stands. A full table of strangers drops its oldest."""
         self._connections[protocol] = None
         strangers = [other for other in self._connections if other.peer is None and not other.dialed]
         if len(strangers) > self.settings.max_handshakes:
             strangers[0]._abort(LinkLost("too many handshakes are under way"))
 
-    def connection_closed(self, protocol: PeerProtocol) -> None:
+    def connection_closed(self, protocol: Driver) -> None:
         """The transport is gone."""
         self._connections.pop(protocol, None)
         self._stop_if_empty()
 
-    def introduced(self, protocol: PeerProtocol) -> None:
+    def introduced(self, protocol: Driver) -> None:
         """The other end has said who it is: accept or reject it, now or soon."""
         said, fingerprint = protocol.introduction, protocol.fingerprint
         if self.stopping:
@@ -380,9 +393,9 @@ class PeerFactory(Factory):
         if holder is None or holder.link is None or holder.fingerprint == fingerprint:
             self._accept(protocol)
             return
-        holder.link._probe().addCallback(self._id_judged, protocol, holder)
+        _ = holder.link._probe().addCallback(self._id_judged, protocol, holder)
 
-    def link_ready(self, protocol: PeerProtocol) -> None:
+    def link_ready(self, protocol: Driver) -> None:
         """A connection became the link to its peer, which answers for its id from now on."""
         remote, said = protocol._remote, protocol.introduction
         assert remote is not None
@@ -395,16 +408,16 @@ class PeerFactory(Factory):
             self._forget(before)
         self.observer.link_ready(protocol)
 
-    def link_lost(self, protocol: PeerProtocol, reason: LinkLost) -> None:
+    def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
         """A link is gone."""
         self.observer.link_lost(protocol, reason)
 
-    def attempt_failed(self, protocol: PeerProtocol, reason: Exception) -> None:
+    def attempt_failed(self, protocol: Driver, reason: Exception) -> None:
         """A connection ended before it was the link."""
         if not protocol.dialed:
-            self._log.debug("a connection from {address} ended: {reason}", address=protocol.address, reason=reason)
+            self.log.debug("a connection from {address} ended: {reason}", address=protocol.address, reason=reason)
 
-    def news_received(self, protocol: PeerProtocol, news: Register | Registered | Peers) -> None:
+    def news_received(self, protocol: Driver, news: Register | Registered | Peers) -> None:
         """A message between a node and a bootstrap has come."""
         if not isinstance(news, Register):
             self.observer.news_received(protocol, news)
@@ -412,15 +425,15 @@ class PeerFactory(Factory):
     # ---- private
 
     def _build(self, attempt: Attempt | None) -> PeerProtocol:
-        protocol = self.protocol()
+        protocol = cast("type[PeerProtocol]", self.protocol)()
         protocol.factory = self
         protocol._attempt = attempt
         return protocol
 
-    def _accept(self, protocol: PeerProtocol) -> None:
+    def _accept(self, protocol: Driver) -> None:
         protocol._accept(self.remote(protocol.fingerprint, protocol.introduction.node_id))
 
-    def _id_judged(self, holder_lives: bool, protocol: PeerProtocol, holder: Remote) -> None:
+    def _id_judged(self, holder_lives: bool, protocol: Driver, holder: Remote) -> None:
         """Another key holds the id of a connection that waits for our answer; it was asked whether it lives."""
         if protocol.state is not State.JUDGING:
             return
@@ -431,7 +444,7 @@ class PeerFactory(Factory):
         holder.close_all(LinkLost(f"silent, and another key claims id {holder.node_id}"))
         self._accept(protocol)
 
-    def _has_room(self, protocol: PeerProtocol) -> bool:
+    def _has_room(self, protocol: Driver) -> bool:
         taken = sum(1 for other in self._connections if other is not protocol and other.is_link)
         return taken < self.settings.max_connections
 
@@ -442,6 +455,7 @@ class PeerFactory(Factory):
             fingerprint=fingerprint,
             settings=self.settings,
             load=self.load,
+            log=self.log,
             rng=self.rng,
             forget=self._forget,
         )
@@ -463,7 +477,16 @@ class PeerFactory(Factory):
 
     def _stop_if_empty(self) -> None:
         if self._stopped is not None and not self._stopped.called and not self._connections:
+            self._stopped_now()
             self._stopped.callback(None)
+
+    def _stopped_now(self) -> None:
+        if self._stop_timer is not None and self._stop_timer.active():
+            self._stop_timer.cancel()
+        for remote in {*self._remotes.values(), *self._by_id.values()}:
+            remote.close()
+        self._remotes.clear()
+        self._by_id.clear()
 
 
 class _Dialing(Factory):
@@ -471,9 +494,8 @@ class _Dialing(Factory):
 
     noisy = False
 
-    def __init__(self, build: Any) -> None:
+    def __init__(self, build: Callable[[], PeerProtocol]) -> None:
         self._build = build
 
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
-        protocol: IProtocol = self._build(addr)
-        return protocol
+    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol:  # type: ignore[override]
+        return self._build()

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 
 from netlayer.config import Settings
 from netlayer.errors import LinkLost, PeerLost
 from netlayer.handlers import DataPacket
+from netlayer.nodelog import NodeLog
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.load import NodeLoad
 from netlayer.sansio.selection import Decision, Probe, Refuse, Selection, Take
 from netlayer.sansio.streams import OutgoingPacket
 
 if TYPE_CHECKING:
-    from netlayer.peer import PeerProtocol
+    from netlayer.driver import Driver
 
 __all__ = ["Remote"]
 
@@ -33,8 +33,6 @@ class Remote:
     :ivar connections: all its protocols, the link included.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         *,
@@ -43,19 +41,21 @@ class Remote:
         fingerprint: bytes | None,
         settings: Settings,
         load: NodeLoad,
+        log: NodeLog,
         rng: random.Random,
         forget: Callable[[Remote], None],
     ) -> None:
         self.node_id = node_id
         self.fingerprint = fingerprint
-        self.link: PeerProtocol | None = None
-        self.connections: set[PeerProtocol] = set()
+        self.link: Driver | None = None
+        self.connections: set[Driver] = set()
         self.delivery = Delivery(peer_id=node_id, settings=settings, load=load, rng=rng, now=clock.seconds())
         self._clock = clock
+        self._log = log
         self._forget = forget
         self._settings = settings
-        self._selection: Selection[PeerProtocol] = Selection(probe_timeout=settings.probe_timeout)
-        self._attached: PeerProtocol | None = None  # the connection that the delivery works with
+        self._selection: Selection[Driver] = Selection(probe_timeout=settings.probe_timeout)
+        self._attached: Driver | None = None  # the connection that the delivery works with
         self._timer: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
         self._sending_paused = False
@@ -90,10 +90,17 @@ class Remote:
             self.delivery.withdraw(packet, CancelledError())
             self.settle()
 
-        packet.waiter = done = Deferred(cancel)
+        done: Deferred[None] = Deferred(cancel)
+        packet.waiter = done
         packet.deadline = self._clock.seconds() + self._settings.delivery_timeout
         self.submit(packet)
         return done
+
+    def fail_unwritten(self, error: Exception) -> None:
+        """Fail the packets that were never written: the peer can't be reached."""
+        self.delivery.fail_unwritten(error)
+        self._log_unknown(self.settle())
+        self._forget_if_idle()
 
     def packet_handled(self, packet: DataPacket, failure: str | None) -> None:
         """The handler of a packet that came from this peer has finished."""
@@ -142,21 +149,21 @@ class Remote:
 
     # ---- connections
 
-    def proven(self, protocol: PeerProtocol, boot: int) -> None:
+    def proven(self, protocol: Driver, boot: int) -> None:
         """A connection has introduced itself and this end is the arbiter."""
         self._decide(self._selection.proven(protocol, boot, self._clock.seconds()))
         self._arm(self._selection.next_deadline())
 
-    def spoke(self, protocol: PeerProtocol) -> None:
+    def spoke(self, protocol: Driver) -> None:
         """Bytes came on one of the connections."""
         self._decide(self._selection.spoke(protocol))
 
-    def linked(self, protocol: PeerProtocol) -> None:
+    def linked(self, protocol: Driver) -> None:
         """A connection was selected by both ends."""
         self._work_with(protocol)
         self.link = protocol
 
-    def lost(self, protocol: PeerProtocol, *, reason: str, session_over: bool) -> tuple[int, ...]:
+    def lost(self, protocol: Driver, *, reason: str, session_over: bool) -> tuple[int, ...]:
         """A connection is over.
 
         :param session_over: whether the session ends with it, because a GOODBYE was said.
@@ -198,7 +205,7 @@ class Remote:
 
     # ---- private
 
-    def _decide(self, decisions: list[Decision[PeerProtocol]]) -> None:
+    def _decide(self, decisions: list[Decision[Driver]]) -> None:
         for decision in decisions:
             match decision:
                 case Take(protocol):
@@ -209,7 +216,7 @@ class Remote:
                 case Probe(protocol):
                     protocol._ping()
 
-    def _work_with(self, protocol: PeerProtocol) -> None:
+    def _work_with(self, protocol: Driver) -> None:
         self._attached = protocol
         for other in list(self.connections):
             if other is not protocol:

@@ -6,6 +6,8 @@ private key of a fingerprint; whether that is the right fingerprint is judged by
 
 from __future__ import annotations
 
+from typing import Any
+
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -93,7 +95,7 @@ def _make_context(identity: Identity) -> SSL.Context:
 # Neither callback may raise: pyOpenSSL would log a traceback for each hostile connection.
 
 
-def _select_alpn(connection: SSL.Connection, offered: list[bytes]) -> object:
+def _select_alpn(connection: SSL.Connection, offered: list[bytes]) -> Any:
     return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 

@@ -23,7 +23,7 @@ class BackOff:
         self.attempts = 0
         self._settings = settings
         self._rng = rng
-        self._outage_began = 0.0
+        self._outage_began: float | None = None
 
     def failed(self, now: float, *, at_least: float = 0.0) -> float:
         """Count a failed attempt and return the seconds to wait before the next one.
@@ -31,7 +31,7 @@ class BackOff:
         :param at_least: the peer's own wish, in seconds.
         """
         settings = self._settings
-        if self.attempts == 0:
+        if self._outage_began is None:
             self._outage_began = now
         self.attempts += 1
         late = now - self._outage_began >= settings.backoff_late
@@ -41,4 +41,9 @@ class BackOff:
 
     def ready(self) -> None:
         """Start anew: the peer is ready. That it merely accepted a connection is no reason."""
+        self.attempts = 0
+        self._outage_began = None
+
+    def hurry(self) -> None:
+        """Begin with short waits again, though the outage goes on: somebody has sent to the peer."""
         self.attempts = 0

@@ -117,6 +117,8 @@ class Connection:
         self.round_trip: float | None = None
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.packets_received = 0
+        self.packets_sent = 0
         self.goodbye_received: Goodbye | None = None
         self._settings = settings
         self._expected_id = expected_id
@@ -266,6 +268,8 @@ class Connection:
             while room > 0 and (frame := delivery.next_frame()) is not None:
                 out.append(frame)
                 room -= len(frame)
+                if frame[4] == _DATA:
+                    self.packets_sent += 1
         data = out[0] if len(out) == 1 else b"".join(out)
         self.bytes_sent += len(data)
         return data
@@ -308,6 +312,7 @@ class Connection:
                 if kind == _DATA or kind == _DATA_PART:
                     packet = self._data(body, last=kind == _DATA)
                     if packet is not None:
+                        self.packets_received += 1
                         events.append(packet)
                     continue
                 message = decode_message(kind, body)

@@ -338,13 +338,13 @@ class Delivery:
             else:
                 self._queue.append(packet)
 
-    def fail_unwritten(self, attempts: int, reason: str) -> None:
+    def fail_unwritten(self, error: Exception) -> None:
         """Fail the packets that were never written: the peer can't be reached."""
         for packet in self._take_queue():
             if packet.written:
                 self._queue.append(packet)
             else:
-                self._settle(packet, PeerUnreachable(self.peer_id, attempts, reason))
+                self._settle(packet, error)
 
     def close(self, error: Exception | None = None) -> None:
         """End everything; the object is not used again."""
@@ -377,7 +377,8 @@ class Delivery:
         if self._forget_at is not None and self._forget_at <= now:
             self.end_session(f"no connection for {self._settings.session_timeout:g} s")
             if not self.can_dial:
-                self.fail_unwritten(0, "no connection came, and no address is known")
+                reason = "no connection came, and no address is known"
+                self.fail_unwritten(PeerUnreachable(self.peer_id, 0, reason))
             self._forget_at = now + self._settings.session_timeout
 
     # ---- private

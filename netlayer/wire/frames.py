@@ -16,7 +16,7 @@ _HEADER = Struct(">IB")
 #: Bytes in front of each body.
 HEADER_SIZE = _HEADER.size
 
-#: The longest frame (type and body) before WELCOME: a HELLO with every field full is below 3 KiB.
+#: The longest frame (type and body) before WELCOME: a WELCOME with every field full of ASCII has 3.2 KiB.
 MAX_HANDSHAKE_FRAME = 4096
 
 

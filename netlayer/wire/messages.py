@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from netlayer.errors import RemoteProtocolError
+from netlayer.errors import RemoteProtocolError, shown
 from netlayer.wire.frames import encode_frame
 
 __all__ = [
@@ -62,7 +62,8 @@ FIRST_OPTIONAL_TYPE = 128
 #: Characters of a text that explains something to people.
 MAX_TEXT = 200
 
-#: Records in one message at most: keeps it below one frame even with eight addresses and a ticket each.
+#: Records in one message at most. With eight literal addresses and a P-256 ticket each they fit the smallest frame;
+#: with long host names they may not, and then their sender takes fewer.
 MAX_RECORDS = 64
 
 #: The least that a node may announce: a frame of 64 KiB of payload, so that every control message fits one.
@@ -126,12 +127,15 @@ Role: TypeAlias = Literal["peer", "bootstrap"]
 
 # A MessagePack integer ends at 2^64 − 1 by itself; only the lower bound has to be said.
 _U64 = Annotated[int, Meta(ge=0)]
+# A stream that is said to begin near 2^64 could be counted past it.
+_Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _NodeId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 _Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 _Port = Annotated[int, Meta(ge=1, le=65535)]
-_Host = Annotated[str, Meta(min_length=1, max_length=253)]
-_Code = Annotated[str, Meta(max_length=32)]
+# Hosts and codes are shown to people and dialed: nothing in them may look like something else.
+_Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[!-~]+\Z")]
+_Code = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9-]+\Z")]
 _Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 _Network = Annotated[str, Meta(min_length=1, max_length=64)]
 _Fingerprint = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -240,10 +244,10 @@ class Select(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """
 
     stream: _U64
-    first: _U64
+    first: _Number
     peer_stream: _U64
-    received: _U64
-    receipted: _U64
+    received: _Number
+    receipted: _Number
 
 
 class Selected(Select, array_like=True, frozen=True, gc=False):
@@ -272,19 +276,19 @@ class Goodbye(msgspec.Struct, array_like=True, frozen=True):
 class Ack(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Every packet up to `through` was handled, or a NACK has said that it failed."""
 
-    through: _U64
+    through: _Number
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Packet `number` was handled before an earlier one."""
 
-    number: _U64
+    number: _Number
 
 
 class Nack(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The handler of packet `number` failed."""
 
-    number: _U64
+    number: _Number
     text: _Text = ""
 
 
@@ -376,7 +380,7 @@ def decode_message(kind: int, body: bytes) -> Message | None:
         try:
             message: Message = decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RemoteProtocolError(f"a malformed {MessageType(kind).name}: {error}") from None
+            raise RemoteProtocolError(f"a malformed {MessageType(kind).name}: {shown(str(error))[1:-1]}") from None
         return message
     raw = _RAW.get(kind)
     if raw is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from netlayer.errors import PacketTooLarge, RemoteProtocolError, UnsupportedData, shown
+from netlayer.errors import PacketTooLarge, RemoteProtocolError, UnsupportedData, described, shown
 
 __all__ = ["MAX_DEPTH", "MAX_STRUCTURED", "TAG_BYTES", "TAG_MSGPACK", "TAG_TEXT", "decode_value", "encode_value"]
 
@@ -73,8 +73,10 @@ def decode_value(tag: int, payload: bytes) -> Any:
                 raise RemoteProtocolError("bytes and text have tags of their own")
             _check(value, 0)
             return value
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError, UnsupportedData) as error:
-        raise RemoteProtocolError(f"a malformed value: {error}") from None
+    except UnsupportedData as error:
+        raise RemoteProtocolError(f"a malformed value{shown(error.where)[1:-1]}: {error.reason}") from None
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"a malformed value: {shown(str(error))[1:-1]}") from None
     raise RemoteProtocolError(f"unknown value tag {tag}")
 
 
@@ -110,7 +112,7 @@ def _check(value: Any, depth: int) -> None:
                     _check(where, depth + 1)
                     _check(item, depth + 1)
         except UnsupportedData as error:
-            error.where = f"[{shown(repr(where))[1:-1]}]{error.where}"
+            error.where = f"[{described(where)}]{error.where}"
             raise
     elif value is not None and kind is not bool and kind is not float and kind is not bytes:
         raise UnsupportedData("", f"{kind.__name__} is none of bytes, str, None, bool, int, float, list, dict")

@@ -1,0 +1,197 @@
+"""Reconnecting clients: one dialer for each wanted peer, which tries until it is linked, and again when it is lost.
+
+A coroutine of Twisted's ``ClientService`` kind would count a peer as reached when TCP stands. A dialer counts until the
+link is *ready*, so a peer that accepts and hangs up is retried ever more slowly.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from enum import Enum
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from netlayer.config import Settings
+from netlayer.errors import LinkLost, Rejected
+from netlayer.peer import PeerProtocol
+from netlayer.sansio.backoff import BackOff
+from netlayer.wire.messages import RejectCode
+
+__all__ = ["Dialer", "DialerState", "is_final"]
+
+#: Refusals that another try will not change soon.
+_FINAL = frozenset(
+    {
+        RejectCode.VERSION,
+        RejectCode.NETWORK,
+        RejectCode.BAD_SECRET,
+        RejectCode.NOT_ALLOWED,
+        RejectCode.BANNED,
+        RejectCode.ID_TAKEN,
+    }
+)
+
+
+def is_final(error: Exception) -> bool:
+    """Tell whether an attempt failed by a refusal that is meant for good."""
+    return isinstance(error, Rejected) and error.code in _FINAL and error.retry_after is None
+
+
+class DialerState(Enum):
+    """What a dialer does."""
+
+    IDLE = "idle"
+    DIALING = "dialing"
+    WAITING = "waiting"
+    LINKED = "linked"
+    STOPPED = "stopped"
+
+
+class Dialer:
+    """Dials one peer whenever it is not linked.
+
+    :param dial: makes one attempt; its Deferred fires with the protocol that is the link.
+    :param failed: is told of each failed attempt, after the state has changed.
+    :param believes: tells whether a refusal for good may be believed, so that it is asked again only each minute.
+
+    :ivar last_error: why the last attempt failed, or None.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        dial: Callable[[], Deferred[PeerProtocol]],
+        *,
+        settings: Settings,
+        rng: random.Random,
+        failed: Callable[[Exception], None],
+        believes: Callable[[], bool],
+    ) -> None:
+        self.state = DialerState.IDLE
+        self.last_error: Exception | None = None
+        self._clock = clock
+        self._dial = dial
+        self._settings = settings
+        self._failed = failed
+        self._believes = believes
+        self._backoff = BackOff(settings=settings, rng=rng)
+        self._rng = rng
+        self._attempt: Deferred[PeerProtocol] | None = None
+        self._timer: IDelayedCall | None = None
+        self._watchers: list[Deferred[None]] = []
+
+    @property
+    def attempts(self) -> int:
+        """Failed attempts since the peer was last linked, or since somebody last sent to it."""
+        return self._backoff.attempts
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether one attempt and all its retries have failed."""
+        return self.attempts > self._settings.retry_count
+
+    @property
+    def next_attempt(self) -> float | None:
+        """When the next attempt begins, in the reactor's seconds, or None."""
+        return self._timer.getTime() if self._timer is not None else None
+
+    def start(self, delay: float = 0.0) -> None:
+        """Begin the first attempt, after `delay` seconds."""
+        if delay > 0.0:
+            self._wait(delay)
+        else:
+            self._begin()
+
+    def wake(self) -> None:
+        """Somebody sends to the peer: if the dialer waits, dial now. If it has given up reporting, count anew."""
+        if self.exhausted:
+            self._backoff.hurry()
+        if self.state is DialerState.WAITING:
+            self._begin()
+
+    def linked(self) -> None:
+        """The peer is linked, whoever dialed."""
+        if self.state is not DialerState.STOPPED:
+            self._cancel_timer()
+            self.state = DialerState.LINKED
+            self._backoff.ready()
+            self.last_error = None
+            self._attempt_over()
+
+    def lost(self) -> None:
+        """The link is gone: dial again soon, both ends not at the same moment."""
+        if self.state is DialerState.LINKED:
+            self._wait(self._rng.uniform(0.0, self._settings.backoff_first))
+
+    def stop(self) -> None:
+        """Give up for ever."""
+        self.state = DialerState.STOPPED
+        self._cancel_timer()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel()
+        self._attempt_over()
+
+    def when_tried(self) -> Deferred[None]:
+        """Return a Deferred that fires when the attempt that is under way has ended, in whichever way."""
+        tried: Deferred[None] = Deferred(lambda d: self._watchers.remove(d))
+        self._watchers.append(tried)
+        if self.state is not DialerState.DIALING:
+            self._attempt_over()
+        return tried
+
+    # ---- private
+
+    def _begin(self) -> None:
+        self._cancel_timer()
+        self.state = DialerState.DIALING
+        self._attempt = attempt = self._dial()
+        _ = attempt.addCallbacks(self._succeeded, self._attempt_failed)
+
+    def _succeeded(self, protocol: PeerProtocol) -> None:
+        self._attempt = None
+        self.linked()
+
+    def _attempt_failed(self, failure: Failure) -> None:
+        self._attempt = None
+        if self.state is not DialerState.DIALING:
+            return  # linked by another connection, or stopped, meanwhile
+        error = failure.value if isinstance(failure.value, Exception) else LinkLost(repr(failure.value))
+        if isinstance(error, CancelledError):
+            error = LinkLost("the attempt was given up")
+        self.last_error = error
+        now = self._clock.seconds()
+        if isinstance(error, Rejected) and error.code == RejectCode.SELF:
+            self.stop()
+        else:
+            self._wait(self._backoff.failed(now, at_least=self._at_least(error)))
+        self._failed(error)
+        self._attempt_over()
+
+    def _at_least(self, error: Exception) -> float:
+        if not isinstance(error, Rejected):
+            return 0.0
+        if error.code == RejectCode.PROTOCOL_VIOLATION or (is_final(error) and self._believes()):
+            return self._settings.refused_wait
+        return min(error.retry_after or 0.0, self._settings.refused_wait)
+
+    def _wait(self, seconds: float) -> None:
+        self.state = DialerState.WAITING
+        self._timer = self._clock.callLater(seconds, self._waited)
+
+    def _waited(self) -> None:
+        self._timer = None
+        self._begin()
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _attempt_over(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.callback(None)

@@ -1,0 +1,79 @@
+"""The log of plain scripts: ``network.log`` in the working directory.
+
+Inside, everything logs to :mod:`twisted.logger`. A program that has a reactor of its own reads it there, and nothing is
+set up for it. For a program that has none, the events of this package go to the standard logger ``NetworkLayer``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from logging.handlers import RotatingFileHandler
+from os import PathLike
+from typing import Any, cast
+
+from twisted.logger import ILogObserver, LogEvent, STDLibLogObserver, globalLogBeginner
+
+__all__ = ["configure_logging", "logger"]
+
+FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
+#: A log file of this many bytes is moved aside; so many old ones are kept.
+MAX_BYTES, KEPT = 10 * 1024 * 1024, 3
+
+#: The standard logger of nodes in plain scripts. Add handlers, filters or levels as to any other.
+logger = logging.getLogger("NetworkLayer")
+
+_configured = False
+_begun = False
+
+
+def configure_logging(path: str | PathLike[str] | None = "network.log", level: int | str = logging.DEBUG) -> None:
+    """Choose where nodes in plain scripts log to, and how much. Call it before the first node starts, or later.
+
+    :param path: the file to append to; None for none. Errors go to stderr as well.
+    :param level: the least level that is logged, as for :mod:`logging`.
+    """
+    global _configured
+    _configured = True
+    for handler in [handler for handler in logger.handlers if getattr(handler, "netlayer", False)]:
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+    errors = logging.StreamHandler()
+    errors.setLevel(logging.ERROR)
+    handlers: list[logging.Handler] = [errors]
+    if path is not None:
+        try:
+            handlers.append(RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8"))
+        except OSError as error:
+            print(f"netlayer: warning: cannot log to {path}: {error.strerror or error}", file=sys.stderr)
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(FORMAT))
+        handler.netlayer = True  # type: ignore[attr-defined]
+        logger.addHandler(handler)
+
+
+def begin_script_logging() -> None:
+    """Log as a plain script does, unless something else was configured or a test runner looks after it."""
+    global _begun
+    if not _configured and not _under_test_runner():
+        configure_logging()
+    if not _begun:
+        _begun = True
+        if getattr(globalLogBeginner, "_temporaryObserver", None) is not None:  # nobody has begun logging yet
+            globalLogBeginner.beginLoggingTo([cast(ILogObserver, _route)], redirectStandardIO=False)
+
+
+_ours = STDLibLogObserver("NetworkLayer")
+_others = STDLibLogObserver("twisted")
+
+
+def _route(event: LogEvent) -> None:
+    namespace: Any = event.get("log_namespace") or ""
+    (_ours if namespace.startswith("netlayer") else _others)(event)
+
+
+def _under_test_runner() -> bool:
+    main = sys.modules.get("__main__")
+    package = getattr(main, "__package__", None) or ""
+    return "_pytest" in sys.modules or "twisted.trial.runner" in sys.modules or package.startswith("unittest")

@@ -1,0 +1,348 @@
+"""The node of a plain script or of a Twisted application: one object, verbs to use, hooks to override."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from netlayer import reactor_thread
+from netlayer.addresses import PeerInfo, parse_address, parse_peer
+from netlayer.config import Settings
+from netlayer.errors import DeliveryTimeout, LinkLost
+from netlayer.handlers import DataHandler, DataPacket
+from netlayer.identity import Identity
+from netlayer.logger import logger
+from netlayer.peer import PeerProtocol
+from netlayer.services import PeerService, Where
+from netlayer.status import BroadcastReport, NodeStatus
+
+__all__ = ["Node"]
+
+#: What a node is: one whose verbs block, or one whose verbs return Deferreds.
+Blocking = Literal["blocking"]
+Twisted = Literal["twisted"]
+Mode = TypeVar("Mode", Literal["blocking"], Literal["twisted"])
+T = TypeVar("T")
+
+#: Seconds after which a blocking start gives up; the sum of all attempts stays far below.
+START_TIMEOUT = 120.0
+#: Seconds that a blocking verb allows above the time that its Deferred allows itself.
+MARGIN = 5.0
+
+
+class NodeProtocol(PeerProtocol):
+    """Hands the packets and hooks of each link to the node."""
+
+    def peer_ready(self) -> Any:
+        """Tell the node, unless the peer is a bootstrap node."""
+        if not self.is_bootstrap:
+            return self._node.peer_joined(self.peer)
+        return None
+
+    def packet_received(self, packet: DataPacket) -> Any:
+        """Have the node handle a packet."""
+        node = self._node
+        logger.debug("node %s: packet from %s received", node.node_id, packet.sender_id)
+        return node.handle_data(packet)
+
+    def peer_lost(self, reason: LinkLost) -> Any:
+        """Tell the node, unless the peer is a bootstrap node."""
+        if not self.is_bootstrap:
+            return self._node.peer_left(self.peer, reason)
+        return None
+
+    def _handler_name(self) -> str:
+        handler = self._node.handle_data
+        return str(getattr(handler, "__qualname__", handler))
+
+    @property
+    def _node(self) -> Any:
+        return self.factory.application
+
+
+class Node(Generic[Mode]):
+    """A participant of the network.
+
+    With ``reactor=`` every verb (:meth:`start_node`, :meth:`shutdown`, :meth:`send_data`, :meth:`broadcast_data`,
+    :meth:`when_joined`, :meth:`wait`) returns a Deferred. Without it the first verb starts a reactor in a thread of its
+    own and every verb blocks; called from a handler, which runs in that thread, it returns the Deferred instead.
+
+    :param node_id: 0 … 2^63 − 1, unique in the network; a decimal string will do.
+    :param host: where to listen: a loopback address or ``localhost``.
+    :param port: 0 asks for a free one; :attr:`port` tells which after the start.
+    :param bootstrap_address: the (host, port) of a bootstrap node.
+    :param bootstraps: more of them, as (host, port) pairs or endpoint strings.
+    :param peers: peers to stay linked to whatever the bootstraps say, as (peer_id, host, port).
+    :param advertise: the (host, port) that others are told to dial, if it is not where the node listens.
+    :param identity: by default that of `data_dir`, or an ephemeral one.
+    :param data_dir: a directory for what has to outlive the process: the identity.
+    :param network: only nodes of the same network link to each other.
+    :param admission: ``open``, the default on loopback.
+    :raises ConfigurationError: when anything of this makes no sense.
+    """
+
+    _service_class: type[PeerService] = PeerService
+
+    if TYPE_CHECKING:
+        #: Hooks can be overridden in a subclass, or bound anew on an instance.
+        handle_data: Callable[[DataPacket], Any]
+        peer_joined: Callable[[PeerInfo], Any]
+        peer_left: Callable[[PeerInfo, LinkLost], Any]
+
+    @overload
+    def __init__(
+        self: Node[Blocking],
+        node_id: int | str,
+        host: str,
+        port: int,
+        bootstrap_address: tuple[str, int] | None = ...,
+        *,
+        bootstraps: Iterable[Where] = ...,
+        peers: Iterable[Any] = ...,
+        advertise: tuple[str, int] | None = ...,
+        settings: Settings | None = ...,
+        identity: Identity | None = ...,
+        data_dir: str | os.PathLike[str] | None = ...,
+        network: str = ...,
+        admission: str | None = ...,
+        reactor: None = ...,
+        rng: random.Random | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Node[Twisted],
+        node_id: int | str,
+        host: str,
+        port: int,
+        bootstrap_address: tuple[str, int] | None = ...,
+        *,
+        bootstraps: Iterable[Where] = ...,
+        peers: Iterable[Any] = ...,
+        advertise: tuple[str, int] | None = ...,
+        settings: Settings | None = ...,
+        identity: Identity | None = ...,
+        data_dir: str | os.PathLike[str] | None = ...,
+        network: str = ...,
+        admission: str | None = ...,
+        reactor: object,
+        rng: random.Random | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        node_id: int | str,
+        host: str,
+        port: int,
+        bootstrap_address: tuple[str, int] | None = None,
+        *,
+        bootstraps: Iterable[Where] = (),
+        reactor: Any = None,
+        **options: Any,
+    ) -> None:
+        where = parse_address((host, port), free_port=True)
+        first: list[Where] = [] if bootstrap_address is None else [parse_address(bootstrap_address)]
+        self._blocks: bool = reactor is None
+        self.host: str = where.host
+        self._asked_port: int = where.port
+        self._service = self._service_class(
+            reactor_thread.default_reactor() if reactor is None else reactor,
+            node_id=node_id,
+            listen=where,
+            bootstraps=[*first, *_as_list(bootstraps)],
+            protocol=NodeProtocol,
+            **options,
+        )
+        self._service.factory.application = self
+        self._ended = threading.Event()
+
+    # ---- verbs
+
+    @overload
+    def start_node(self: Node[Blocking]) -> NodeStatus: ...
+
+    @overload
+    def start_node(self: Node[Twisted]) -> Deferred[NodeStatus]: ...
+
+    def start_node(self) -> Any:
+        """Listen, join the network, and try to link every peer that is known there.
+
+        A bootstrap node that is away is no error: the node goes on trying, and ``status.joined`` is False.
+
+        :returns: the node's status; a broadcast on the next line reaches every node that was up.
+        :raises ListenError: when the address is taken.
+        :raises JoinRefused: when a bootstrap node refuses this node for good.
+        :raises AlreadyStarted: when the node was started before; NodeStopped, when it was shut down.
+        """
+        caller = _calling_frame()
+
+        def start() -> Deferred[NodeStatus]:
+            started = self._service.start()
+            if self._blocks:
+                reactor_thread.keep_running(self._service, caller)
+            return started.addErrback(self._start_failed)
+
+        return self._verb(start, timeout=START_TIMEOUT)
+
+    @overload
+    def shutdown(self: Node[Blocking]) -> None: ...
+
+    @overload
+    def shutdown(self: Node[Twisted]) -> Deferred[None]: ...
+
+    def shutdown(self) -> Any:
+        """Stop listening, say goodbye, wait for receipts under way, close everything. Can be called again."""
+        return self._shut_down()
+
+    @overload
+    def send_data(self: Node[Blocking], peer: Any, data: Any) -> None: ...
+
+    @overload
+    def send_data(self: Node[Twisted], peer: Any, data: Any) -> Deferred[None]: ...
+
+    def send_data(self, peer: Any, data: Any) -> Any:
+        """Send a packet to a peer, and wait until its handler has finished.
+
+        :param peer: ``(peer_id, host, port)``, a :class:`~netlayer.PeerInfo`, or an id alone.
+        :param data: bytes, str, None, bool, int, float, or a list or dict of these.
+        :raises DeliveryError: one of its kinds, when the packet was not handled, or it is not known whether it was.
+        """
+
+        def send() -> Deferred[None]:
+            logger.debug("node %s: packet to %s", self.node_id, peer)
+            return self._service.send(peer, data)
+
+        try:
+            return self._verb(send, timeout=self._service.factory.settings.delivery_timeout + MARGIN)
+        except TimeoutError:
+            waited = self._service.factory.settings.delivery_timeout + MARGIN
+            raise DeliveryTimeout(parse_peer(peer)[0], waited, written=True) from None
+
+    @overload
+    def broadcast_data(self: Node[Blocking], data: Any) -> BroadcastReport: ...
+
+    @overload
+    def broadcast_data(self: Node[Twisted], data: Any) -> Deferred[BroadcastReport]: ...
+
+    def broadcast_data(self, data: Any) -> Any:
+        """Send a packet to all linked peers, and wait until all have handled it or failed.
+
+        :returns: a :class:`~netlayer.BroadcastReport`.
+        :raises UnsupportedData: when `data` can't be carried.
+        """
+
+        def broadcast() -> Deferred[BroadcastReport]:
+            logger.debug("node %s: packet to all", self.node_id)
+            return self._service.broadcast(data)
+
+        return self._verb(broadcast, timeout=self._service.factory.settings.delivery_timeout + MARGIN)
+
+    @overload
+    def when_joined(self: Node[Blocking]) -> None: ...
+
+    @overload
+    def when_joined(self: Node[Twisted]) -> Deferred[None]: ...
+
+    def when_joined(self) -> Any:
+        """Wait until the node is registered with a bootstrap node."""
+        return self._verb(self._service.when_joined, timeout=None)
+
+    @overload
+    def wait(self: Node[Blocking]) -> None: ...
+
+    @overload
+    def wait(self: Node[Twisted]) -> Deferred[None]: ...
+
+    def wait(self) -> Any:
+        """Wait until the node is shut down. Ctrl-C shuts it down."""
+        if not self._blocks or reactor_thread.in_reactor_thread():
+            return self._service.when_stopped()
+        try:
+            reactor_thread.wait_until_stopped(self._ended)
+        except KeyboardInterrupt:
+            self._shut_down()
+        return None
+
+    # ---- answers
+
+    @property
+    def node_id(self) -> int:
+        """The id of this node."""
+        return self._service.factory.local.node_id
+
+    @property
+    def port(self) -> int:
+        """The port that the node listens on; before the start, the one that was asked for."""
+        address = self._service.listening
+        return address.port if address is not None else self._asked_port
+
+    @property
+    def status(self) -> NodeStatus:
+        """The whole situation of the node."""
+        return self._service.status
+
+    def get_peers(self) -> list[PeerInfo]:
+        """Return the peers that are linked: proven, and alive as far as can be known."""
+        return self._service.get_peers()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.node_id} at {self.host}:{self.port}>"
+
+    # ---- hooks
+
+    if not TYPE_CHECKING:
+
+        def handle_data(self, packet: DataPacket) -> Any:
+            """Handle a packet. Override it, or bind another function.
+
+            It may return a Deferred or be ``async def``: the sender's receipt goes out when it has finished. It must
+            not block, as it runs in the reactor's thread.
+            """
+            return DataHandler.handle_data(self, packet)
+
+        def peer_joined(self, peer: PeerInfo) -> Any:
+            """A peer is linked."""
+
+        def peer_left(self, peer: PeerInfo, reason: LinkLost) -> Any:
+            """A peer is not linked any more."""
+
+    # ---- private
+
+    def _verb(self, function: Callable[[], Deferred[T]], *, timeout: float | None) -> Any:
+        if not self._blocks or reactor_thread.in_reactor_thread():
+            return maybeDeferred(function)
+        return reactor_thread.block_on(function, timeout=timeout)
+
+    def _shut_down(self) -> Any:
+        return self._verb(self._stop, timeout=self._service.factory.settings.shutdown_timeout + MARGIN)
+
+    def _stop(self) -> Deferred[None]:
+        def stopped(_: None) -> None:
+            self._ended.set()
+            reactor_thread.stopped(self._service)
+
+        return self._service.stop().addCallback(stopped)
+
+    def _start_failed(self, failure: Any) -> Any:
+        if self._service.status.state == "stopped":
+            reactor_thread.stopped(self._service)
+            self._ended.set()
+        return failure
+
+
+def _as_list(bootstraps: Any) -> Sequence[Any]:
+    return [bootstraps] if isinstance(bootstraps, str) else list(bootstraps)
+
+
+def _calling_frame() -> Any:
+    """Return the innermost frame that does not belong to this package."""
+    frame = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "netlayer":
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame

@@ -1,0 +1,446 @@
+"""Nodes as Twisted services: what listens, dials, registers and keeps a node in its network."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+
+from netlayer.addresses import Address, PeerInfo, parse_address, parse_node_id, parse_peer
+from netlayer.bootstrap import BootstrapFactory
+from netlayer.config import Settings
+from netlayer.directory import Directory
+from netlayer.driver import Driver
+from netlayer.errors import (
+    AlreadyStarted,
+    ConfigurationError,
+    DeliveryError,
+    InvalidPeer,
+    JoinRefused,
+    LinkLost,
+    ListenError,
+    NodeStopped,
+    NotStarted,
+    UnknownPeer,
+)
+from netlayer.identity import Identity, fingerprint_text
+from netlayer.joining import Joining
+from netlayer.listening import Listening
+from netlayer.peer import LinkObserver, PeerFactory, PeerProtocol
+from netlayer.remote import Remote
+from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
+from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
+from netlayer.wire.messages import NetAddress, Peers, Registered
+
+__all__ = ["BootstrapService", "PeerService"]
+
+#: Where to listen or to dial: an endpoint string, or a (host, port) pair.
+Where: TypeAlias = str | tuple[str, int]
+
+
+class PeerService(Service, LinkObserver):
+    """A node as a Twisted service.
+
+    Give it a parent with ``setServiceParent``, or use :meth:`start` and :meth:`stop`. Every method that takes time
+    returns a Deferred.
+
+    :param reactor: the reactor to run on.
+    :param node_id: an int or a decimal string, unique in the network.
+    :param listen: an endpoint string such as ``tcp:8001:interface=127.0.0.1``, or a (host, port) pair.
+    :param bootstraps: where bootstrap nodes are dialed: endpoint strings such as ``tcp:127.0.0.1:8000``, or pairs.
+    :param peers: peers to stay linked to whatever the bootstraps say: (peer_id, host, port) tuples, or endpoint
+        strings or pairs if the id does not matter.
+    :param protocol: the application's subclass of :class:`~netlayer.PeerProtocol`.
+    :param advertise: the (host, port) that others are told to dial, if it is not where this node listens.
+    :param identity: by default that of `data_dir`, or an ephemeral one.
+    :param data_dir: a directory for what has to outlive the process: the identity.
+    :param admission: who may link. ``open``: everybody who can connect; the default, and possible on loopback only.
+    :raises ConfigurationError: when anything of this makes no sense; nothing has been started then.
+    """
+
+    _factory_class: type[PeerFactory] = PeerFactory
+    _redials_met = True
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        node_id: int | str,
+        listen: Where | IStreamServerEndpoint,
+        bootstraps: Iterable[Where] = (),
+        peers: Iterable[Any] = (),
+        protocol: type[PeerProtocol] | None = None,
+        advertise: tuple[str, int] | None = None,
+        settings: Settings | None = None,
+        identity: Identity | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+        network: str = "default",
+        admission: str | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        if admission not in (None, "open"):
+            raise ConfigurationError(f"admission is 'open' in this version, not {admission!r}")
+        self._reactor = reactor
+        self._listening = Listening(reactor, listen, settings if settings is not None else Settings())
+        self._advertise = parse_address(advertise) if advertise is not None else None
+        self._bootstraps = [self._bootstrap(where) for where in _several("bootstraps", bootstraps)]
+        self._configured = [self._configured_peer(where) for where in _several("peers", peers)]
+        if data_dir is not None and identity is None:
+            identity = _stored_identity(data_dir)
+        options: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
+        self.factory = self._factory_class(
+            reactor,
+            node_id=node_id,
+            identity=identity,
+            network=network,
+            settings=settings,
+            rng=rng,
+            observer=self,
+            **options,
+        )
+        self._directory = Directory()
+        self._wanted = WantedPeers(reactor, self.factory, unreachable=self._peer_unreachable)
+        self._joining = Joining(self.factory, self._wanted, self._directory, answered=self._bootstrap_answered)
+        self._state = "new"
+        self._linked_since: dict[Driver, float] = {}
+        self._first_answer: Deferred[list[Wanted]] | None = None
+        self._starting: Deferred[NodeStatus] | None = None
+        self._stopping: Deferred[None] | None = None
+        self._enders: list[Deferred[None]] = []
+
+    # ---- commands
+
+    def start(self) -> Deferred[NodeStatus]:
+        """Listen, join, and try to link every peer that the first answering bootstrap node tells of.
+
+        A bootstrap node that is away is no error: it is tried ``1 + retry_count`` times before the Deferred fires, and
+        for ever after.
+
+        :returns: fires with the node's status.
+        :raises ListenError: through the Deferred, when the address is taken.
+        :raises JoinRefused: through the Deferred, when every bootstrap node failed and one refused this node for good.
+        :raises AlreadyStarted: through the Deferred, when the service was started before.
+        """
+        if self._state in ("stopping", "stopped"):
+            return fail(NodeStopped())
+        if self._state not in ("new", "bound"):
+            return fail(AlreadyStarted())
+        self._state = "starting"
+        self._starting = Deferred.fromCoroutine(self._start())
+        return self._starting
+
+    def stop(self) -> Deferred[None]:
+        """Stop listening, say goodbye, let receipts drain, close. Never takes longer than ``shutdown_timeout``.
+
+        It may be called at any time and any number of times.
+        """
+        if self._stopping is None:
+            self._state = "stopping"
+            self._stopping = Deferred.fromCoroutine(self._stop())
+        waiting: Deferred[None] = Deferred()
+        _ = self._stopping.addBoth(lambda result: waiting.callback(None))
+        return waiting
+
+    def when_stopped(self) -> Deferred[None]:
+        """Return a Deferred that fires when the service has stopped."""
+        ended: Deferred[None] = Deferred(lambda d: self._enders.remove(d))
+        self._enders.append(ended)
+        if self._state == "stopped":
+            self._ended()
+        return ended
+
+    def send(self, peer: Any, data: Any) -> Deferred[None]:
+        """Send a packet to a peer, which is dialed if it is not linked.
+
+        :param peer: ``(peer_id, host, port)``, a :class:`~netlayer.PeerInfo`, or an id alone.
+        :returns: fires when the peer's handler has finished, fails with a :class:`~netlayer.errors.DeliveryError`.
+        """
+        return maybeDeferred(self._send, peer, data)
+
+    def broadcast(self, data: Any) -> Deferred[BroadcastReport]:
+        """Send a packet to all linked peers.
+
+        :returns: fires when all of them have answered or failed.
+        """
+        return maybeDeferred(self._broadcast, data)
+
+    def get_peers(self) -> list[PeerInfo]:
+        """Return the peers that are linked, in the order of their links."""
+        return self.factory.peers()
+
+    def when_joined(self) -> Deferred[None]:
+        """Return a Deferred that fires as soon as this node is registered with a bootstrap node."""
+        return self._joining.when_joined()
+
+    @property
+    def status(self) -> NodeStatus:
+        """The whole situation."""
+        now = self._reactor.seconds()
+        everybody = list(self._wanted)
+        return NodeStatus(
+            node_id=self.factory.local.node_id,
+            fingerprint=fingerprint_text(self.factory.local.fingerprint),
+            state=self._state,
+            listening=str(self._listening.address) if self._listening.address is not None else None,
+            advertised=tuple(str(Address(a.host, a.port)) for a in self.factory.local.addresses),
+            joined=self._joining.joined,
+            bootstraps=tuple(w.status(now) for w in everybody if w.reason is Reason.BOOTSTRAP),
+            wanted=tuple(w.status(now) for w in everybody if w.reason is not Reason.BOOTSTRAP),
+            links=tuple(self._link_status(link, now) for link in self.factory.links()),
+        )
+
+    @property
+    def listening(self) -> Address | None:
+        """The address that the service listens at, or None."""
+        return self._listening.address
+
+    # ---- Twisted's callbacks
+
+    def privilegedStartService(self) -> None:
+        """Bind the listening address while the process still may.
+
+        :raises ListenError: when the address is taken.
+        """
+        super().privilegedStartService()
+        if self._state == "new":
+            self._state = "bound"
+            self._listening.bind(self.factory)
+
+    def startService(self) -> None:
+        """Start; what goes wrong is logged, as nobody can be told."""
+        super().startService()
+        _ = self.start().addErrback(self._start_failed)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop."""
+        super().stopService()
+        return self.stop()
+
+    # ---- what the factory reports
+
+    def link_ready(self, protocol: Driver) -> None:
+        """A link stands."""
+        said = protocol.introduction
+        self._linked_since[protocol] = self._reactor.seconds()
+        self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
+        self._wanted.linked(protocol)
+        if protocol.is_bootstrap:
+            self._joining.register(protocol)
+        else:
+            self._directory.learn(protocol.record)
+
+    def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
+        """A link is gone. A peer that did not say goodbye is wanted back."""
+        self._linked_since.pop(protocol, None)
+        record = protocol.record
+        self.factory.log.info("peer {peer} lost: {reason}", peer=record.node_id, reason=reason)
+        self._joining.lost(protocol)
+        if self._stopping is not None:
+            return
+        self._wanted.lost(protocol)
+        met = [w for w in self._wanted.of(record.node_id, record.fingerprint) if w.reason is Reason.MET]
+        if reason.goodbye is not None:
+            self._directory.forget(record.node_id)
+            for wanted in met:
+                self._wanted.drop(wanted)
+        elif not protocol.is_bootstrap and not met and self._redials_met:
+            self._joining.want_met(record, delay=self.factory.rng.uniform(0.0, self.factory.settings.backoff_first))
+
+    def packets_wait(self, remote: Remote) -> None:
+        """Somebody sends to a peer that has no link."""
+        everybody = self._wanted.of(remote.node_id, remote.fingerprint)
+        for wanted in everybody:
+            wanted.dialer.wake()
+        remote.delivery.can_dial = bool(everybody)
+
+    def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
+        """A bootstrap node has sent records."""
+        if self._stopping is None:
+            self._joining.news_received(protocol, news)
+
+    # ---- private: starting and stopping
+
+    async def _start(self) -> NodeStatus:
+        try:
+            self._listening.bind(self.factory)
+            address = self._advertise or self._listening.advertised
+            self.factory.announce((NetAddress(address.host, address.port),))
+            self.factory.log.info("started at {address}", address=self._listening.address)
+            configured = [self._wanted.add(key, wanted) for key, wanted in self._configured]
+            to_try = await self._join() + configured
+            await DeferredList([wanted.dialer.when_tried() for wanted in to_try])
+        except (ListenError, ConfigurationError, JoinRefused):
+            await self.stop()
+            raise
+        if self._stopping is not None:
+            raise NodeStopped
+        self._state = "running"
+        return self.status
+
+    async def _join(self) -> list[Wanted]:
+        """Dial the bootstrap nodes; return the peers of the first answer, or none if nobody answers."""
+        if not self._bootstraps:
+            return []
+        self._first_answer = Deferred()
+        for key, wanted in self._bootstraps:
+            self._wanted.add(key, wanted)
+        return await self._first_answer
+
+    async def _stop(self) -> None:
+        if self._first_answer is not None and not self._first_answer.called:
+            self._first_answer.errback(NodeStopped())
+        self._wanted.stop()
+        self._joining.stop()
+        await self._listening.close()
+        await self.factory.stop()
+        self._state = "stopped"
+        self.factory.log.info("stopped")
+        self._ended()
+
+    def _ended(self) -> None:
+        enders, self._enders = self._enders, []
+        for ended in enders:
+            ended.callback(None)
+
+    def _start_failed(self, failure: Any) -> None:
+        if failure.check(NodeStopped) is None:
+            self.factory.log.error("could not start: {error}", error=failure.value)
+
+    def _bootstrap_answered(self, wanted: list[Wanted]) -> None:
+        if self._first_answer is not None and not self._first_answer.called:
+            self._first_answer.callback(wanted)
+
+    def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
+        """One attempt and all its retries have failed."""
+        if wanted.node_id is not None or wanted.fingerprint is not None:
+            self.factory.fail_unwritten(wanted.node_id, wanted.fingerprint, error)
+        bootstraps = [wanted for _, wanted in self._bootstraps]
+        if wanted in bootstraps and self._first_answer is not None and not self._first_answer.called:
+            if not all(w.refused or w.reported for w in bootstraps):
+                return
+            refused = next((w.refused for w in bootstraps if w.refused is not None), None)
+            if refused is not None:
+                self._first_answer.errback(refused)
+            else:
+                self._first_answer.callback([])
+
+    # ---- private: sending
+
+    def _send(self, peer: Any, data: Any) -> Deferred[None]:
+        self._require_running()
+        node_id, address = parse_peer(peer)
+        if node_id == self.factory.local.node_id:
+            raise InvalidPeer(peer, "it is this node itself")
+        packet = self.factory.make_packet(data, confirm=True)
+        return self.factory.submit_confirmed(self._reachable(node_id, address), packet)
+
+    def _reachable(self, node_id: int, address: Address | None) -> Remote:
+        """Return the peer of an id, having made sure that it is linked or dialed."""
+        remote = self.factory.find(node_id)
+        if remote is not None and remote.link is not None:
+            return remote
+        wanted = self._wanted.of(node_id, remote.fingerprint if remote is not None else None)
+        record = self._directory.get(node_id)
+        if not wanted and record is not None and record.addresses:
+            wanted = [w for w in [self._joining.want_met(record)] if w is not None]
+        if address is not None and str(address) not in [w.address for w in wanted]:
+            asked = Wanted(Reason.ASKED, str(address), client_endpoint(self._reactor, address), expected_id=node_id)
+            wanted = [*wanted, self._wanted.add(("asked", node_id, address), asked)]
+        if not wanted and remote is None:
+            raise UnknownPeer(node_id)
+        return self.factory.remote_by_id(node_id)
+
+    def _broadcast(self, data: Any) -> Deferred[BroadcastReport]:
+        self._require_running()
+        confirmed = self.factory.broadcast(data)
+        outcomes = DeferredList(list(confirmed.values()), consumeErrors=True)
+
+        def report(results: list[tuple[bool, Any]]) -> BroadcastReport:
+            outcome = list(zip(confirmed, results, strict=True))
+            return BroadcastReport(
+                delivered=frozenset(peer for peer, (done, _) in outcome if done),
+                failed={peer: failure.value for peer, (done, failure) in outcome if not done},
+            )
+
+        return outcomes.addCallback(report)
+
+    def _require_running(self) -> None:
+        if self._state in ("new", "bound"):
+            raise NotStarted
+        if self._state in ("stopping", "stopped"):
+            raise NodeStopped
+
+    # ---- private: construction
+
+    def _bootstrap(self, where: Where) -> tuple[object, Wanted]:
+        text, endpoint = _client(self._reactor, where)
+        return ("bootstrap", text), Wanted(Reason.BOOTSTRAP, text, endpoint)
+
+    def _configured_peer(self, where: Any) -> tuple[object, Wanted]:
+        expected_id = None
+        if not isinstance(where, str) and isinstance(where, Sequence) and len(where) == 3:
+            expected_id, where = parse_node_id(where[0]), tuple(where[1:])
+        text, endpoint = _client(self._reactor, where)
+        return ("configured", text), Wanted(Reason.CONFIGURED, text, endpoint, expected_id=expected_id)
+
+    def _link_status(self, link: Driver, now: float) -> LinkStatus:
+        assert link.peer is not None
+        connection = link.connection
+        return LinkStatus(
+            peer=link.peer,
+            fingerprint=fingerprint_text(link.fingerprint),
+            bootstrap=link.is_bootstrap,
+            since=now - self._linked_since.get(link, now),
+            round_trip=connection.round_trip,
+            packets_sent=connection.packets_sent,
+            packets_received=connection.packets_received,
+            bytes_sent=connection.bytes_sent,
+            bytes_received=connection.bytes_received,
+            queued=link.queued,
+        )
+
+
+class BootstrapService(PeerService):
+    """A bootstrap node as a Twisted service. Takes the arguments of :class:`PeerService`."""
+
+    _factory_class = BootstrapFactory
+    _redials_met = False  # nodes dial their bootstraps, for ever
+
+    factory: BootstrapFactory
+
+    def get_peers(self) -> list[PeerInfo]:
+        """Return the nodes that hold a lease, longest first."""
+        return self.factory.listed()
+
+
+def _several(name: str, values: Iterable[Any]) -> list[Any]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ConfigurationError(f"{name} is a list of addresses, not {values!r}")
+    return list(values)
+
+
+def _client(reactor: Any, where: Where) -> tuple[str, Any]:
+    """Return the text and the endpoint of somewhere to dial."""
+    if not isinstance(where, str):
+        address = parse_address(where)
+        return str(address), client_endpoint(reactor, address)
+    try:
+        return where, clientFromString(reactor, where)
+    except Exception as error:  # endpoint strings raise whatever their parser stumbles over
+        raise ConfigurationError(f"{where!r} is no endpoint to dial, such as 'tcp:127.0.0.1:8000': {error}") from None
+
+
+def _stored_identity(data_dir: str | os.PathLike[str]) -> Identity:
+    try:
+        directory = Path(data_dir)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"data directory {os.fspath(data_dir)!r}: {error.strerror or error}") from None
+    return Identity.load_or_create(directory / "identity.pem")

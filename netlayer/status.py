@@ -1,0 +1,89 @@
+"""What a node tells of itself: frozen values, made when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from netlayer.addresses import PeerInfo
+from netlayer.errors import DeliveryError
+
+__all__ = ["BroadcastReport", "LinkStatus", "NodeStatus", "WantedStatus"]
+
+
+@attrs.frozen(kw_only=True)
+class WantedStatus:
+    """A peer or bootstrap node that this node keeps itself linked to.
+
+    :ivar address: where it is dialed.
+    :ivar node_id: its id, once known.
+    :ivar state: ``linked``, ``dialing``, ``waiting`` or ``stopped``.
+    :ivar attempts: failed attempts since it was last linked.
+    :ivar last_error: why the last of them failed, or None.
+    :ivar next_attempt_in: seconds until the next attempt, or None.
+    """
+
+    address: str
+    node_id: int | None
+    state: str
+    attempts: int
+    last_error: str | None
+    next_attempt_in: float | None
+
+
+@attrs.frozen(kw_only=True)
+class LinkStatus:
+    """A peer that is linked.
+
+    :ivar since: seconds that the link has stood.
+    :ivar round_trip: seconds that the last PING took, or None.
+    :ivar packets_sent: packets written on this link; ``packets_received`` likewise.
+    :ivar bytes_sent: bytes inside TLS; ``bytes_received`` likewise.
+    :ivar queued: bytes that are unsent or without a receipt, overhead included.
+    """
+
+    peer: PeerInfo
+    fingerprint: str
+    bootstrap: bool
+    since: float
+    round_trip: float | None
+    packets_sent: int
+    packets_received: int
+    bytes_sent: int
+    bytes_received: int
+    queued: int
+
+
+@attrs.frozen(kw_only=True)
+class NodeStatus:
+    """The whole situation of a node.
+
+    :ivar fingerprint: ``sha256:`` and hexadecimal digits.
+    :ivar state: ``new``, ``starting``, ``running``, ``stopping`` or ``stopped``.
+    :ivar listening: the ``host:port`` that the node listens at, or None.
+    :ivar advertised: the addresses that others are told.
+    :ivar joined: whether the node is registered with a bootstrap node that is linked.
+    """
+
+    node_id: int
+    fingerprint: str
+    state: str
+    listening: str | None
+    advertised: tuple[str, ...]
+    joined: bool
+    bootstraps: tuple[WantedStatus, ...]
+    wanted: tuple[WantedStatus, ...]
+    links: tuple[LinkStatus, ...]
+
+
+@attrs.frozen
+class BroadcastReport:
+    """What became of a broadcast.
+
+    :ivar delivered: the ids of the peers whose handlers finished.
+    :ivar failed: for each other peer that was linked, why not.
+    """
+
+    delivered: frozenset[int]
+    failed: Mapping[int, DeliveryError]

@@ -1,0 +1,225 @@
+"""Who this node wants to be linked to, and why: bootstraps, configured peers, peers it has met, and peers asked for.
+
+Each wanted peer has a :class:`~netlayer.dialing.Dialer`. This module decides who gets one, for how long, and what is
+said about its failures; it opens no connection by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from enum import Enum
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+
+from netlayer.addresses import Address
+from netlayer.config import Settings
+from netlayer.dialing import Dialer, DialerState, is_final
+from netlayer.driver import Driver
+from netlayer.errors import DeliveryError, JoinRefused, PeerIdentityMismatch, PeerUnreachable, Rejected, shown
+from netlayer.peer import PeerFactory, PeerProtocol
+from netlayer.status import WantedStatus
+
+__all__ = ["Reason", "Wanted", "WantedPeers", "client_endpoint"]
+
+
+class Reason(Enum):
+    """Why a peer is wanted, which decides for how long."""
+
+    BOOTSTRAP = "bootstrap"  # for ever
+    CONFIGURED = "configured"  # for ever
+    MET = "met"  # until it says goodbye, or has been away too long
+    ASKED = "asked"  # while somebody sends to it
+
+
+class Wanted:
+    """One wanted peer.
+
+    :param expected_id: the id that has to answer, if one was meant.
+    :ivar address: where it is dialed, for people.
+    :ivar fingerprint: the key that answered last, or that a record names; None while it is unknown.
+    :ivar ephemeral: whether that key dies with its process, so that another one may answer next time.
+    :ivar until: when it stops to be wanted, or None if never.
+    """
+
+    def __init__(
+        self, reason: Reason, address: str, endpoint: IStreamClientEndpoint, *, expected_id: int | None = None
+    ) -> None:
+        self.reason = reason
+        self.address = address
+        self.endpoint = endpoint
+        self.expected_id = expected_id
+        self.node_id = expected_id
+        self.fingerprint: bytes | None = None
+        self.ephemeral = True
+        self.until: float | None = None
+        self.refused: JoinRefused | None = None
+        self.reported = False  # whether the log says that it can't be reached
+        self.dialer: Dialer
+
+    def is_peer(self, node_id: int, fingerprint: bytes | None) -> bool:
+        """Tell whether this is the peer of that id, or of that key."""
+        return self.node_id == node_id or (fingerprint is not None and self.fingerprint == fingerprint)
+
+    def status(self, now: float) -> WantedStatus:
+        """Return what there is to tell."""
+        dialer = self.dialer
+        return WantedStatus(
+            address=self.address,
+            node_id=self.node_id,
+            state=dialer.state.value,
+            attempts=dialer.attempts,
+            last_error=str(dialer.last_error) if dialer.last_error is not None else None,
+            next_attempt_in=max(0.0, dialer.next_attempt - now) if dialer.next_attempt is not None else None,
+        )
+
+
+def client_endpoint(reactor: IReactorTime, address: Address) -> IStreamClientEndpoint:
+    """Return the endpoint to dial at an address; ``localhost`` is 127.0.0.1, where nodes of that name listen."""
+    host, port = address
+    if host == "localhost" or host.replace(".", "").isdigit():
+        return TCP4ClientEndpoint(reactor, "127.0.0.1" if host == "localhost" else host, port)
+    if ":" in host:
+        return TCP6ClientEndpoint(reactor, host, port)
+    return HostnameEndpoint(reactor, host, port)
+
+
+class WantedPeers:
+    """The wanted peers of one node.
+
+    :param unreachable: is told when one attempt and all retries have failed, and with which error packets fail then.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        factory: PeerFactory,
+        *,
+        unreachable: Callable[[Wanted, DeliveryError], None],
+    ) -> None:
+        self._reactor = reactor
+        self._factory = factory
+        self._settings: Settings = factory.settings
+        self._unreachable = unreachable
+        self._wanted: dict[Hashable, Wanted] = {}
+
+    def __iter__(self) -> Iterator[Wanted]:
+        return iter(list(self._wanted.values()))
+
+    def add(self, key: Hashable, wanted: Wanted, *, delay: float = 0.0) -> Wanted:
+        """Want a peer from now on and dial it after `delay` seconds, unless it is wanted already under this key."""
+        known = self._wanted.get(key)
+        if known is not None:
+            return known
+        wanted.dialer = Dialer(
+            self._reactor,
+            lambda: self._dial(wanted),
+            settings=self._settings,
+            rng=self._factory.rng,
+            failed=lambda error: self._failed(key, wanted, error),
+            believes=lambda: wanted.fingerprint is not None,
+        )
+        self._wanted[key] = wanted
+        self._drop_superfluous()
+        wanted.dialer.start(delay)
+        return wanted
+
+    def of(self, node_id: int, fingerprint: bytes | None) -> list[Wanted]:
+        """Return the wanted peers that are this one."""
+        return [wanted for wanted in self._wanted.values() if wanted.is_peer(node_id, fingerprint)]
+
+    def drop(self, wanted: Wanted) -> None:
+        """Want a peer no longer."""
+        wanted.dialer.stop()
+        for key in [key for key, other in self._wanted.items() if other is wanted]:
+            del self._wanted[key]
+
+    def linked(self, protocol: Driver) -> None:
+        """A link stands, whoever dialed."""
+        said = protocol.introduction
+        for wanted in self.of(said.node_id, protocol.fingerprint):
+            self._learn(wanted, protocol)
+            wanted.dialer.linked()
+            if wanted.reason is Reason.ASKED:  # its place is taken by the peer that was met
+                self.drop(wanted)
+
+    def lost(self, protocol: Driver) -> None:
+        """A link is gone."""
+        for wanted in self.of(protocol.introduction.node_id, protocol.fingerprint):
+            wanted.dialer.lost()
+
+    def stop(self) -> None:
+        """Want nobody any more."""
+        for wanted in self:
+            self.drop(wanted)
+
+    # ---- private
+
+    def _dial(self, wanted: Wanted) -> Deferred[PeerProtocol]:
+        if wanted.until is not None and wanted.until <= self._reactor.seconds():
+            self._reactor.callLater(0, self.drop, wanted)
+            return fail(PeerUnreachable(wanted.node_id, 0, "it has been away for too long"))
+        # Another key may answer at an address if the one that answered last was ephemeral, or if none is known.
+        pinned = wanted.fingerprint if not wanted.ephemeral or wanted.reason is Reason.MET else None
+        attempt = self._factory.connect(
+            wanted.endpoint,
+            expected_id=wanted.expected_id,
+            expected_fingerprint=pinned,
+        )
+        return attempt.addCallback(lambda protocol: self._answered(wanted, protocol))
+
+    def _answered(self, wanted: Wanted, protocol: PeerProtocol) -> PeerProtocol:
+        self._learn(wanted, protocol)
+        return protocol
+
+    def _learn(self, wanted: Wanted, protocol: Driver) -> None:
+        said = protocol.introduction
+        if wanted.reported:
+            self._factory.log.info(
+                "healed: peer {peer} at {address} is linked again", peer=said.node_id, address=wanted.address
+            )
+        wanted.node_id = said.node_id
+        wanted.fingerprint = protocol.fingerprint
+        wanted.ephemeral = said.ephemeral
+        wanted.refused = None
+        wanted.reported = False
+
+    def _failed(self, key: Hashable, wanted: Wanted, error: Exception) -> None:
+        dialer, retries = wanted.dialer, self._settings.retry_count
+        who = {"address": wanted.address, "peer": "?" if wanted.node_id is None else wanted.node_id}
+        why = str(error) if isinstance(error, DeliveryError | Rejected) else shown(str(error))[1:-1]
+        if isinstance(error, Rejected) and is_final(error):
+            wanted.refused = JoinRefused(error.code, error.text, wanted.address)
+        final = is_final(error) or (isinstance(error, PeerIdentityMismatch) and wanted.reason is Reason.ASKED)
+        if dialer.attempts <= retries and dialer.state is not DialerState.STOPPED and not final:
+            if not wanted.reported:
+                self._factory.log.warn(
+                    "no link to peer {peer} at {address}: {why}; retry {n} of {retries}",
+                    **who,
+                    why=why,
+                    n=dialer.attempts,
+                    retries=retries,
+                )
+            return
+        if dialer.attempts == retries + 1 or final or dialer.state is DialerState.STOPPED:
+            if not wanted.reported:
+                self._factory.log.error(
+                    "no link to peer {peer} at {address} after {n} attempts: {why}",
+                    **who,
+                    why=why,
+                    n=max(1, dialer.attempts),
+                )
+            wanted.reported = True
+            if isinstance(error, PeerIdentityMismatch):
+                self._unreachable(wanted, error)
+            else:
+                self._unreachable(wanted, PeerUnreachable(wanted.node_id, dialer.attempts, why))
+            if wanted.reason is Reason.ASKED or dialer.state is DialerState.STOPPED:
+                self.drop(wanted)
+
+    def _drop_superfluous(self) -> None:
+        """Forget the peers that were met longest ago when there are too many."""
+        met = [wanted for wanted in self._wanted.values() if wanted.reason is Reason.MET]
+        for wanted in met[: max(0, len(met) - self._settings.max_wanted)]:
+            self.drop(wanted)
