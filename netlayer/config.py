@@ -41,7 +41,9 @@ def _setting(default: float, unit: str, why: str, *, least: float = 0, most: flo
             raise ConfigurationError(f"setting {field.name} must be {allowed}, not {described(value)}")
 
     return attrs.field(
-        default=default, validator=validate, metadata={"unit": unit, "why": why, "least": least, "most": most}
+        default=default,
+        validator=validate,
+        metadata={"kind": int if whole else float, "unit": unit, "why": why, "least": least, "most": most},
     )
 
 

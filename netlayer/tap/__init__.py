@@ -1,0 +1,1 @@
+"""The two ``twistd`` commands: their options, and the services that they make."""
