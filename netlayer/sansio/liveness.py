@@ -35,7 +35,9 @@ class Liveness:
     def heard(self, now: float) -> None:
         """Note that bytes came."""
         self._heard = now
-        self._asked = False
+        if self._asked:
+            self._asked = False
+            self._deadline = now + self._ping_after
 
     def next_deadline(self) -> float:
         """Return the time at which to call :meth:`deadline_reached`; calling it earlier does no harm."""
@@ -44,17 +46,17 @@ class Liveness:
     def deadline_reached(self, now: float) -> Verdict:
         """Judge the silence so far, and set the next deadline."""
         late = now - self._deadline > LATE
-        silent_for = now - self._heard
-        if silent_for < self._ping_after:
-            self._deadline = self._heard + self._ping_after
+        ask_at, dead_at = self._heard + self._ping_after, self._heard + self._dead_after
+        if now < ask_at:
+            self._deadline = ask_at
             return Verdict.ALIVE
         if late:
             self._asked = True
             self._deadline = now + LATE
             return Verdict.ASK
-        if silent_for >= self._dead_after:
+        if now >= dead_at:
             return Verdict.DEAD
         verdict = Verdict.ALIVE if self._asked else Verdict.ASK
         self._asked = True
-        self._deadline = self._heard + self._dead_after
+        self._deadline = dead_at
         return verdict
