@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from logging.handlers import RotatingFileHandler
 from os import PathLike
+from types import FrameType
 from typing import Any, cast
 
-from twisted.logger import ILogObserver, LogEvent, STDLibLogObserver, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, LogLevel, STDLibLogObserver, globalLogBeginner
 
 __all__ = ["configure_logging", "logger"]
 
@@ -30,15 +32,17 @@ _begun = False
 def configure_logging(path: str | PathLike[str] | None = "network.log", level: int | str = logging.DEBUG) -> None:
     """Choose where nodes in plain scripts log to, and how much. Call it before the first node starts, or later.
 
-    :param path: the file to append to; None for none. Errors go to stderr as well.
+    :param path: the file to append to; None for none. Errors go to stderr as well. With a file, records stay out of
+        the handlers of the root logger, which would show every packet on the console of a program that logs there.
     :param level: the least level that is logged, as for :mod:`logging`.
     """
     global _configured
+    logger.setLevel(level)
+    logger.propagate = path is None
     _configured = True
     for handler in [handler for handler in logger.handlers if getattr(handler, "netlayer", False)]:
         logger.removeHandler(handler)
         handler.close()
-    logger.setLevel(level)
     errors = logging.StreamHandler()
     errors.setLevel(logging.ERROR)
     handlers: list[logging.Handler] = [errors]
@@ -61,7 +65,18 @@ def begin_script_logging() -> None:
     if not _begun:
         _begun = True
         if getattr(globalLogBeginner, "_temporaryObserver", None) is not None:  # nobody has begun logging yet
+            show = warnings.showwarning
             globalLogBeginner.beginLoggingTo([cast(ILogObserver, _route)], redirectStandardIO=False)
+            warnings.showwarning = show  # warnings of a plain script are its own
+
+
+def called_by_test(frame: FrameType | None) -> bool:
+    """Tell whether `frame` belongs to a test case or was called by one, as in a script that ends in unittest.main()."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(("unittest.", "twisted.trial.")):
+            return True
+        frame = frame.f_back
+    return False
 
 
 _ours = STDLibLogObserver("NetworkLayer")
@@ -70,10 +85,15 @@ _others = STDLibLogObserver("twisted")
 
 def _route(event: LogEvent) -> None:
     namespace: Any = event.get("log_namespace") or ""
-    (_ours if namespace.startswith("netlayer") else _others)(event)
+    level: Any = event.get("log_level", LogLevel.info)
+    if namespace.startswith("netlayer"):
+        _ours(event)
+    elif level >= LogLevel.warn:  # Twisted is informative about every port that it opens
+        _others(event)
 
 
 def _under_test_runner() -> bool:
     main = sys.modules.get("__main__")
     package = getattr(main, "__package__", None) or ""
-    return "_pytest" in sys.modules or "twisted.trial.runner" in sys.modules or package.startswith("unittest")
+    known = "_pytest" in sys.modules or "twisted.trial.runner" in sys.modules or package.startswith("unittest")
+    return known or called_by_test(sys._getframe())

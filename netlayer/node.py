@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from netlayer import reactor_thread
 from netlayer.addresses import PeerInfo, parse_address, parse_peer
 from netlayer.config import Settings
-from netlayer.errors import DeliveryTimeout, LinkLost
+from netlayer.errors import DeliveryTimeout, LinkLost, NotStarted
 from netlayer.handlers import DataHandler, DataPacket
 from netlayer.identity import Identity
 from netlayer.logger import logger
@@ -30,8 +30,6 @@ Twisted = Literal["twisted"]
 Mode = TypeVar("Mode", Literal["blocking"], Literal["twisted"])
 T = TypeVar("T")
 
-#: Seconds after which a blocking start gives up; the sum of all attempts stays far below.
-START_TIMEOUT = 120.0
 #: Seconds that a blocking verb allows above the time that its Deferred allows itself.
 MARGIN = 5.0
 
@@ -161,6 +159,7 @@ class Node(Generic[Mode]):
         )
         self._service.factory.application = self
         self._ended = threading.Event()
+        _ = self._service.when_stopped().addCallback(self._stopped)
 
     # ---- verbs
 
@@ -183,12 +182,13 @@ class Node(Generic[Mode]):
         caller = _calling_frame()
 
         def start() -> Deferred[NodeStatus]:
-            started = self._service.start()
-            if self._blocks:
+            if self._blocks and not self._ended.is_set():
                 reactor_thread.keep_running(self._service, caller)
-            return started.addErrback(self._start_failed)
+            return self._service.start()
 
-        return self._verb(start, timeout=START_TIMEOUT)
+        settings = self._service.factory.settings
+        attempt = settings.timeout + settings.backoff_late_cap
+        return self._verb(start, timeout=2 * attempt * (1 + settings.retry_count) + MARGIN)
 
     @overload
     def shutdown(self: Node[Blocking]) -> None: ...
@@ -251,7 +251,12 @@ class Node(Generic[Mode]):
 
     def when_joined(self) -> Any:
         """Wait until the node is registered with a bootstrap node."""
-        return self._verb(self._service.when_joined, timeout=None)
+
+        def when_joined() -> Deferred[None]:
+            self._require_started()
+            return self._service.when_joined()
+
+        return self._verb(when_joined, timeout=None)
 
     @overload
     def wait(self: Node[Blocking]) -> None: ...
@@ -260,13 +265,21 @@ class Node(Generic[Mode]):
     def wait(self: Node[Twisted]) -> Deferred[None]: ...
 
     def wait(self) -> Any:
-        """Wait until the node is shut down. Ctrl-C shuts it down."""
+        """Wait until the node is shut down. Ctrl-C shuts it down, and so does whatever a signal handler raises.
+
+        :raises NotStarted: when there is nothing to wait for yet.
+        """
         if not self._blocks or reactor_thread.in_reactor_thread():
             return self._service.when_stopped()
+        reactor_thread.require_blocking_allowed()
+        self._require_started()
         try:
-            reactor_thread.wait_until_stopped(self._ended)
+            reactor_thread.wait_for(self._ended)
         except KeyboardInterrupt:
             self._shut_down()
+        except SystemExit:
+            self._shut_down()
+            raise
         return None
 
     # ---- answers
@@ -320,20 +333,15 @@ class Node(Generic[Mode]):
         return reactor_thread.block_on(function, timeout=timeout)
 
     def _shut_down(self) -> Any:
-        return self._verb(self._stop, timeout=self._service.factory.settings.shutdown_timeout + MARGIN)
+        return self._verb(self._service.stop, timeout=self._service.factory.settings.shutdown_timeout + MARGIN)
 
-    def _stop(self) -> Deferred[None]:
-        def stopped(_: None) -> None:
-            self._ended.set()
-            reactor_thread.stopped(self._service)
+    def _stopped(self, _: None) -> None:
+        self._ended.set()
+        reactor_thread.stopped(self._service)
 
-        return self._service.stop().addCallback(stopped)
-
-    def _start_failed(self, failure: Any) -> Any:
-        if self._service.status.state == "stopped":
-            reactor_thread.stopped(self._service)
-            self._ended.set()
-        return failure
+    def _require_started(self) -> None:
+        if self._blocks and self._service.status.state == "new":
+            raise NotStarted
 
 
 def _as_list(bootstraps: Any) -> Sequence[Any]:

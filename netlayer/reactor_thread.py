@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import multiprocessing
+import multiprocessing.util
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol, TypeVar
@@ -20,14 +18,25 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from netlayer.errors import LocalProtocolError
-from netlayer.logger import begin_script_logging
+from netlayer.logger import begin_script_logging, called_by_test
 
-__all__ = ["Stoppable", "block_on", "default_reactor", "in_reactor_thread", "keep_running", "stopped"]
+__all__ = [
+    "Stoppable",
+    "block_on",
+    "default_reactor",
+    "in_reactor_thread",
+    "keep_running",
+    "require_blocking_allowed",
+    "stopped",
+    "wait_for",
+]
 
 T = TypeVar("T")
 
 #: Seconds that nodes get for their goodbyes when the program ends without having shut them down.
 LAST_WORDS = 4.0
+#: Whoever waits looks up this often, in seconds: on some platforms Ctrl-C interrupts no longer wait.
+LOOK_UP = 0.5
 
 
 class Stoppable(Protocol):
@@ -37,15 +46,19 @@ class Stoppable(Protocol):
 
 
 class _Thread:
-    """The one reactor thread of this process."""
+    """The one reactor thread of this process.
+
+    :ivar pid: the process that the reactor was made in; in a forked child it is another one.
+    :ivar running: what runs on it, and whether the script's end waits for that.
+    :ivar changed: is notified when something runs no more.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.pid = os.getpid()
+        self.pid: int | None = None
         self.thread: threading.Thread | None = None
-        self.running: set[Stoppable] = set()
-        self.idle = threading.Event()
-        self.wait_at_exit = False
+        self.running: dict[Stoppable, bool] = {}
+        self.changed = threading.Condition()
 
 
 _process = _Thread()
@@ -55,12 +68,14 @@ def default_reactor() -> Any:
     """Return the reactor of this process, without running it."""
     from twisted.internet import reactor
 
+    if _process.pid is None:
+        _process.pid = os.getpid()
     return reactor
 
 
 def in_reactor_thread() -> bool:
     """Tell whether this is the reactor thread, as it is in a handler."""
-    return _process.thread is threading.current_thread()
+    return _process.thread is threading.current_thread() and not _forked()
 
 
 def block_on(function: Callable[[], Deferred[T]], *, timeout: float | None) -> T:
@@ -70,19 +85,18 @@ def block_on(function: Callable[[], Deferred[T]], *, timeout: float | None) -> T
     :raises TimeoutError: when the Deferred did not fire in time.
     :raises LocalProtocolError: where blocking would stop an event loop, or there is no reactor to wait for.
     """
-    _require_blocking_allowed()
+    require_blocking_allowed()
     _start()
     reactor = default_reactor()
-    outcome: Future[T] = Future()
+    done = threading.Event()
     started: list[Deferred[T]] = []
-
-    def failed(failure: Failure) -> None:
-        outcome.set_exception(failure.value)
+    results: list[T] = []
+    failures: list[Failure] = []
 
     def call() -> None:
         deferred = maybeDeferred(function)
         started.append(deferred)
-        _ = deferred.addCallbacks(outcome.set_result, failed)
+        _ = deferred.addCallbacks(results.append, failures.append).addBoth(lambda _: done.set())
 
     def cancel() -> None:
         for deferred in started:
@@ -90,17 +104,33 @@ def block_on(function: Callable[[], Deferred[T]], *, timeout: float | None) -> T
 
     reactor.callFromThread(call)
     try:
-        return outcome.result(timeout)
-    except FutureTimeout:
-        if outcome.done():  # the Deferred failed with a TimeoutError of its own
-            raise
-        reactor.callFromThread(cancel)
-        raise TimeoutError(f"no answer within {timeout:g} s") from None
-    except KeyboardInterrupt:
+        if not wait_for(done, timeout=timeout):
+            raise TimeoutError(f"no answer within {timeout:g} s")
+    except BaseException:  # Ctrl-C, or what a signal handler raises
         reactor.callFromThread(cancel)
         raise
-    except CancelledError:
-        raise TimeoutError("the call was cancelled") from None
+    if results:
+        return results.pop()
+    error: Any = failures.pop().value
+    if isinstance(error, CancelledError):
+        raise TimeoutError("the call was cancelled")
+    raise error
+
+
+def wait_for(event: threading.Event, *, timeout: float | None = None) -> bool:
+    """Wait for an event that the reactor thread sets, in a way that Ctrl-C can interrupt on every platform.
+
+    :param timeout: seconds; None to wait for ever.
+    :returns: whether the event was set in time.
+    :raises LocalProtocolError: when the reactor stops meanwhile.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    while not event.wait(LOOK_UP if end is None else min(LOOK_UP, max(0.0, end - time.monotonic()))):
+        if end is not None and time.monotonic() >= end:
+            return event.is_set()
+        if not _alive() and not event.is_set():
+            raise LocalProtocolError("the reactor of this process was stopped")
+    return True
 
 
 def keep_running(what: Stoppable, caller: FrameType | None) -> None:
@@ -109,28 +139,27 @@ def keep_running(what: Stoppable, caller: FrameType | None) -> None:
     :param caller: the frame that asked for the start.
     """
     main = sys.modules.get("__main__")
-    if caller is not None and main is not None and caller.f_globals is main.__dict__:
-        _process.wait_at_exit = True
-    _process.running.add(what)
-    _process.idle.clear()
+    by_script = caller is not None and main is not None and caller.f_globals is main.__dict__
+    _process.running.setdefault(what, by_script and not called_by_test(caller))
 
 
 def stopped(what: Stoppable) -> None:
     """Note that `what` runs no more."""
-    _process.running.discard(what)
-    if not _process.running:
-        _process.idle.set()
+    with _process.changed:
+        _process.running.pop(what, None)
+        _process.changed.notify_all()
 
 
-def wait_until_stopped(event: threading.Event) -> None:
-    """Wait for an event in a way that Ctrl-C can interrupt on every platform."""
-    while not event.wait(0.5):
-        pass
+def require_blocking_allowed() -> None:
+    """Refuse where a blocking call would wait for ever, or would stop what it waits for.
 
-
-def _require_blocking_allowed() -> None:
-    if _process.pid != os.getpid():
-        raise LocalProtocolError("this process was forked while nodes were running: make its nodes in the child itself")
+    :raises LocalProtocolError: in a forked child, and in a thread that runs an asyncio loop.
+    """
+    if _forked():
+        raise LocalProtocolError(
+            "this process was forked after its parent had made a node, and a reactor does not survive that: start "
+            "the process with multiprocessing's 'spawn' method, or make nodes only after forking"
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -139,6 +168,14 @@ def _require_blocking_allowed() -> None:
         "this call would block the running asyncio loop. Either install Twisted's asyncio reactor and give the node "
         "reactor=reactor, or call it through asyncio.to_thread()"
     )
+
+
+def _forked() -> bool:
+    return _process.pid not in (None, os.getpid())
+
+
+def _alive() -> bool:
+    return _process.thread is not None and _process.thread.is_alive()
 
 
 def _start() -> None:
@@ -156,28 +193,38 @@ def _start() -> None:
         reactor.getThreadPool().adjustPoolsize(4, 4)
         started = threading.Event()
         reactor.callWhenRunning(started.set)
-        _process.thread = threading.Thread(
+        thread = threading.Thread(
             target=reactor.run, kwargs={"installSignalHandlers": False}, name="netlayer reactor", daemon=True
         )
-        _process.thread.start()
-        started.wait()
         atexit.register(_at_exit)
+        if multiprocessing.parent_process() is not None:  # where atexit's callbacks may never be called
+            multiprocessing.util.Finalize(None, _at_exit, exitpriority=0)
+        thread.start()
+        _process.thread = thread
+        wait_for(started)
 
 
 def _at_exit() -> None:
-    """Wait for the shutdown of the nodes that the script has started, or shut down what was left running."""
-    if _process.pid != os.getpid() or not _process.running:
+    """Wait for the shutdown of the nodes that the script has started, then shut down what was left running."""
+    if _forked() or not _alive() or not _process.running:
         return
     interactive = hasattr(sys, "ps1")
     died = getattr(sys, "last_value", None) is not None
     child = multiprocessing.parent_process() is not None
-    if _process.wait_at_exit and not interactive and not died and not child:
-        print("netlayer: the script has ended, its nodes run on; stop them with Ctrl-C", file=sys.stderr, flush=True)
-        with suppress(KeyboardInterrupt):
-            wait_until_stopped(_process.idle)
-            return
-    reactor = default_reactor()
+    with suppress(KeyboardInterrupt, SystemExit):  # the latter from a signal handler of the script's
+        if any(_process.running.values()) and not interactive and not died and not child:
+            text = "netlayer: the script has ended, its nodes run on; stop them with Ctrl-C"
+            print(text, file=sys.stderr, flush=True)
+            _wait_until(lambda: not any(_process.running.values()))
     for node in list(_process.running):
-        reactor.callFromThread(node.stop)
-    with suppress(KeyboardInterrupt):
-        _process.idle.wait(LAST_WORDS)
+        default_reactor().callFromThread(node.stop)
+    with suppress(KeyboardInterrupt, SystemExit):
+        _wait_until(lambda: not _process.running, timeout=LAST_WORDS)
+
+
+def _wait_until(condition: Callable[[], bool], *, timeout: float | None = None) -> None:
+    """Wait until `condition` holds for what is running, the time is over, or the reactor has stopped."""
+    end = None if timeout is None else time.monotonic() + timeout
+    with _process.changed:
+        while not condition() and _alive() and (end is None or time.monotonic() < end):
+            _process.changed.wait(LOOK_UP if end is None else min(LOOK_UP, max(0.0, end - time.monotonic())))

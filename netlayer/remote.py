@@ -87,7 +87,7 @@ class Remote:
 
         def cancel(_: Deferred[None]) -> None:
             packet.waiter = None
-            self.delivery.withdraw(packet, CancelledError())
+            packet.delivery.withdraw(packet, CancelledError())  # another peer's, if that has adopted it
             self.settle()
 
         done: Deferred[None] = Deferred(cancel)

@@ -132,6 +132,7 @@ class Connection:
         self._liveness: Liveness | None = None
         self._deadline: float | None = now + settings.timeout  # of the handshake, later of the farewell
         self._receipts_at: float | None = None
+        self._receipts_due = False  # they leave with the next bytes
         self._farewell: Goodbye | None = None  # to be said when the packet that is being written is finished
 
     @property
@@ -222,10 +223,10 @@ class Connection:
         :param failure: what the sender is told if it failed.
         """
         delivery = self._delivery
-        if delivery is None or not delivery.handler_finished(packet, failure):
+        if delivery is None or not delivery.handler_finished(packet, failure) or self.state not in _CARRIES:
             return []
         if failure is not None or packet._receipt_now or delivery.untold >= self._lazy_bytes():
-            self._receipts_at = now
+            self._receipts_due = True
         elif self._receipts_at is None:
             self._receipts_at = now + self._settings.receipt_delay
         return self._part(now)
@@ -255,14 +256,15 @@ class Connection:
         While the transport is full it is not called, and everything stays where it is bounded: packets in their
         queue, receipts as state, and of PONGs the last one.
         """
+        self._say_farewell()
         out, self._control, self._control_size = self._control, [], 0
         if self._pong is not None:
             out.append(encode_message(Pong(self._pong)))
             self._pong = None
         delivery = self._delivery
         if self.state in _CARRIES and delivery is not None:
-            if self._receipts_at is not None and self._receipts_at <= now:
-                self._receipts_at = None
+            if self._receipts_due or (self._receipts_at is not None and self._receipts_at <= now):
+                self._receipts_due, self._receipts_at = False, None
                 out += [encode_message(receipt) for receipt in delivery.receipts()]
             room = PIECE - sum(map(len, out))
             while room > 0 and (frame := delivery.next_frame()) is not None:
@@ -275,7 +277,7 @@ class Connection:
         return data
 
     def after_sending(self, now: float) -> list[Event]:
-        """Note that all of :meth:`data_to_send` was written: a farewell that waited for it may be said."""
+        """Note that all of :meth:`data_to_send` was written: a farewell that waited for it may be over."""
         return self._part(now)
 
     # ---- time
@@ -286,7 +288,9 @@ class Connection:
         return min((time for time in times if time is not None), default=None)
 
     def deadline_reached(self, now: float) -> list[Event]:
-        """Do what is due. Receipts that are due leave with the next :meth:`data_to_send`."""
+        """Do what is due. Receipts that are due leave with the next :meth:`data_to_send`, whenever that is."""
+        if self._receipts_at is not None and self._receipts_at <= now:
+            self._receipts_due, self._receipts_at = True, None
         if self._deadline is not None and self._deadline <= now:
             if self.state in _CARRIES:
                 return self._close(LinkLost(self._farewell_reason()))
@@ -383,8 +387,9 @@ class Connection:
     def _selected(self, message: Select, now: float) -> list[Event]:
         if self.is_arbiter:
             raise RemoteProtocolError("SELECT from the end that is not the arbiter")
+        assert self._delivery is not None and self.remote is not None
+        self._delivery.judge(message, boot=self.remote.boot)
         before = self._attach().state(Selected)
-        assert self._delivery is not None
         self._delivery.resume(message)
         after = self._delivery.state(Selected)
         self._say(Selected(after.stream, after.first, before.peer_stream, before.received, after.receipted))
@@ -402,7 +407,7 @@ class Connection:
     def _linked(self, now: float) -> list[Event]:
         self.state = State.LINKED
         self._deadline = None
-        self._receipts_at = now  # those that the last link may have lost
+        self._receipts_due = True  # those that the last link may have lost
         self._liveness = Liveness(now, ping_after=self._settings.ping_after, dead_after=self._settings.dead_after)
         return [Linked()]
 
@@ -436,14 +441,21 @@ class Connection:
         delivery = self._delivery
         if self._farewell is None or delivery is None:
             return []
-        if self.state in (State.LINKED, State.LEFT) and not delivery.has_begun:
-            self._say(self._farewell)
-            self.state = State.LEAVING if self.state is State.LINKED else State.PARTING
+        self._say_farewell()
         if self.state is not State.PARTING:
             return []
         for receipt in delivery.receipts():
             self._say(receipt)
         return self._close(LinkLost(self._farewell_reason())) if delivery.drained else []
+
+    def _say_farewell(self) -> None:
+        delivery = self._delivery
+        if self._farewell is None or delivery is None or self.state not in (State.LINKED, State.LEFT):
+            return
+        if not delivery.has_begun:
+            self._say(self._farewell)
+            self._receipts_due = True
+            self.state = State.LEAVING if self.state is State.LINKED else State.PARTING
 
     def _farewell_reason(self) -> str:
         assert self._farewell is not None

@@ -43,6 +43,10 @@ from netlayer.wire.payload import decode_value
 __all__ = ["Delivery", "Session"]
 
 
+#: The highest number that a peer's stream may begin with: nobody gets there, and numbers stay below 2^64.
+MAX_FIRST = 2**63
+
+
 class Session:
     """The state of delivery between this process and one process of the peer.
 
@@ -112,6 +116,7 @@ class Delivery:
             raise QueueFull(self.peer_id, self._load.queued, node_limit)
         self._number += 1
         packet.number = self._number
+        packet.delivery = self
         self._charge(packet)
         self._queue.append(packet)
         if packet.deadline is not None:
@@ -137,6 +142,7 @@ class Delivery:
         for packet in other._take_queue():
             other._uncharge(packet)
             self._charge(packet)
+            packet.delivery = self
             self._number += 1
             self._queue.append(packet)
             if packet.deadline is not None:
@@ -286,6 +292,19 @@ class Delivery:
         held = (incoming.id, incoming.received) if incoming is not None and incoming.confirmed else (0, 0)
         return message(outgoing.id, outgoing.first, *held, outgoing.first - 1)
 
+    def judge(self, told: Select, *, boot: int) -> None:
+        """Raise if what the peer tells can't be. Nothing has changed then, and another link is not disturbed.
+
+        :raises RemoteProtocolError: when the peer claims what can't be.
+        """
+        if told.stream == 0 or not 1 <= told.first <= MAX_FIRST:
+            raise RemoteProtocolError(f"stream {told.stream} can't begin with packet {told.first}")
+        session = self.session
+        if session is not None and session.boot == boot:
+            received = self._last_received(session, told)
+            if received is not None:
+                session.outgoing.judge_resume(received)
+
     def resume(self, told: Select) -> None:
         """Apply the state that the peer has told in its SELECT or SELECTED; packets may flow from now on.
 
@@ -293,13 +312,11 @@ class Delivery:
         """
         session = self.session
         assert session is not None
-        if told.stream == 0 or told.first == 0:
-            raise RemoteProtocolError("streams and packets are numbered from 1")
+        self.judge(told, boot=session.boot)
         outgoing, incoming = session.outgoing, session.incoming
-        if told.peer_stream == outgoing.id:
-            outgoing.resume_behind(told.received)
-        elif session.peer_told == told.stream:
-            outgoing.resume_from_first()  # the same process, which never had a packet of ours
+        received = self._last_received(session, told)
+        if received is not None:
+            outgoing.resume_behind(received)
         else:
             reason = "the peer has forgotten the session"
             for packet in outgoing.clear():
@@ -373,6 +390,7 @@ class Delivery:
             packet, deadline = next(iter(self._deadlines.items()))
             if deadline > now:
                 break
+            del self._deadlines[packet]
             self.withdraw(packet, DeliveryTimeout(self.peer_id, self._settings.delivery_timeout, packet.written))
         if self._forget_at is not None and self._forget_at <= now:
             self.end_session(f"no connection for {self._settings.session_timeout:g} s")
@@ -393,7 +411,8 @@ class Delivery:
                 self._withdrawn -= 1
                 continue
             if len(packet.payload) > self._max_packet:  # queued before this peer said what it takes
-                self._settle(packet, PacketTooLarge(len(packet.payload), self._max_packet))
+                too_large = PacketTooLarge(len(packet.payload), self._max_packet)
+                self._settle(packet, PeerLost(self.peer_id, str(too_large)) if packet.written else too_large)
                 continue
             packet.queued = False
             outgoing.append(packet)
@@ -420,6 +439,14 @@ class Delivery:
     def _detach_parts(self) -> None:
         self._drop_parts()
         self._part_from = 0
+
+    def _last_received(self, session: Session, told: Select) -> int | None:
+        """Return the last packet of ours that the peer has, or None if it has forgotten what it had."""
+        if told.peer_stream == session.outgoing.id:
+            return told.received
+        if told.stream == session.peer_told:
+            return session.outgoing.first - 1  # the same process, which never had a packet of ours
+        return None
 
     def _replace_session(self, boot: int) -> None:
         """The peer's process was replaced: what it left without a receipt goes to the new one first, flagged."""

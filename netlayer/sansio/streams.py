@@ -23,6 +23,7 @@ class OutgoingPacket:
     :ivar number: the caller's number for it; the wire counts for itself.
     :ivar waiter: whatever the driver wants to find again when the packet is settled, or None if nobody waits.
     :ivar deadline: the time at which the caller gives up, or None.
+    :ivar delivery: the delivery that has it now.
     :ivar queued: whether it stands in the queue; if not, a stream holds it.
     :ivar written: whether any of it was ever written to the peer, by whichever connection.
     :ivar settled: whether its outcome is known, or is known to stay unknown.
@@ -32,6 +33,7 @@ class OutgoingPacket:
     __slots__ = (
         "charge",
         "deadline",
+        "delivery",
         "error",
         "flags",
         "number",
@@ -62,6 +64,7 @@ class OutgoingPacket:
         self.deadline = deadline
         self.shared = shared
         self.charge = len(payload) + PACKET_OVERHEAD
+        self.delivery: Any = None
         self.queued = True
         self.written = False
         self.settled = False
@@ -132,22 +135,24 @@ class OutgoingStream:
         self._advance()
         return packets
 
-    def resume_behind(self, received: int) -> None:
-        """Go on with the packet after `received`, the last that the peer has whole.
+    def judge_resume(self, received: int) -> None:
+        """Raise if `received` can't be the last packet that the peer has whole.
 
-        :raises RemoteProtocolError: when no such packet was written.
+        :raises RemoteProtocolError: when it was not written, or a later one has its receipt.
         """
         if not self.first - 1 <= received < self.next:
             raise RemoteProtocolError(f"resume behind packet {received}, sent were {self.first} to {self.next - 1}")
-        below = [packet.charge for number, packet in self._packets.items() if number <= received]
-        if len(self._packets) - len(below) != self.next - 1 - received:
+        if sum(number > received for number in self._packets) != self.next - 1 - received:
             raise RemoteProtocolError(f"resume behind packet {received}, though a later one has its receipt")
-        self.cursor = received + 1
-        self.in_flight = sum(below)
 
-    def resume_from_first(self) -> None:
-        """Write everything without a receipt again: the peer never had any of it."""
-        self.resume_behind(self.first - 1)
+    def resume_behind(self, received: int) -> None:
+        """Go on with the packet after `received`, the last that the peer has whole.
+
+        :raises RemoteProtocolError: as :meth:`judge_resume` does.
+        """
+        self.judge_resume(received)
+        self.cursor = received + 1
+        self.in_flight = sum(packet.charge for number, packet in self._packets.items() if number <= received)
 
     def clear(self) -> list[OutgoingPacket]:
         """Take out everything without a receipt; numbers go on from :attr:`first`."""
@@ -212,7 +217,8 @@ class IncomingStream:
         self._running_charge -= charge
         self.untold += charge
         if failure is not None:
-            self._failed.append((number, failure[:MAX_TEXT]))
+            text = failure[:MAX_TEXT].encode("utf-8", "replace").decode()  # a lone surrogate can't be sent
+            self._failed.append((number, text))
         if number == self._handled_through + 1:
             self._handled_through = number
             if self._ahead and self._ahead[0][0] == number + 1:

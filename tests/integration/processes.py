@@ -1,0 +1,216 @@
+"""Scripts in processes of their own, for tests of how a program with nodes begins, waits and ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import netlayer
+
+ROOT = Path(netlayer.__file__).parents[1]
+Test = TypeVar("Test", bound=Callable[..., None])
+
+#: Seconds that a condition may take on a busy machine before its test fails; none takes a second on an idle one.
+PATIENCE = 30.0
+
+
+def wait_until(condition: Callable[[], Any], what: Callable[[], str], *, within: float = PATIENCE) -> Any:
+    """Poll until `condition` returns something true, and return that.
+
+    :param what: says what was waited for, when it has not come.
+    """
+    end = time.monotonic() + within
+    while not (result := condition()):
+        if time.monotonic() >= end:
+            raise AssertionError(f"not within {within:g} s: {what()}")
+        time.sleep(0.01)
+    return result
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class Script:
+    """A Python process in a directory of its own.
+
+    :param files: are written there before; a text alone is ``script.py``.
+    :param command: what the interpreter is given.
+    :ivar directory: its working directory.
+    """
+
+    def __init__(
+        self,
+        files: str | dict[str, str],
+        *,
+        command: tuple[str, ...] = ("script.py",),
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
+        self._base = Path(tempfile.mkdtemp(prefix="netlayer-"))
+        self.directory = self._base / "directory"
+        self.directory.mkdir()
+        for name, text in ({"script.py": files} if isinstance(files, str) else files).items():
+            (self.directory / name).write_text(textwrap.dedent(text))
+        with open(self._base / "out", "wb") as out, open(self._base / "err", "wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=self.directory,
+                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""},
+                stdin=stdin,
+                stdout=out,
+                stderr=err,
+                text=True,
+                bufsize=1,
+            )
+        atexit.register(self.kill)
+
+    @property
+    def out(self) -> str:
+        """What it has printed."""
+        return (self._base / "out").read_text()
+
+    @property
+    def err(self) -> str:
+        """What it has printed to stderr."""
+        return (self._base / "err").read_text()
+
+    @property
+    def log(self) -> str:
+        """What stands in its network.log."""
+        path = self.directory / "network.log"
+        return path.read_text() if path.exists() else ""
+
+    def read(self, pattern: str, *, within: float = PATIENCE, stream: str = "out") -> re.Match[str]:
+        """Wait until what it prints matches `pattern`, whose ^ and $ mean lines."""
+        expression = re.compile(pattern, re.MULTILINE)
+
+        def found() -> re.Match[str] | None:
+            ended = self.process.poll() is not None
+            match = expression.search(getattr(self, stream))
+            if match is None and ended:
+                raise AssertionError(f"it ended with {self.process.returncode} before {pattern!r}: {self}")
+            return match
+
+        match: re.Match[str] = wait_until(found, lambda: f"{pattern!r} in {self}", within=within)
+        return match
+
+    def type(self, line: str) -> None:
+        """Type a line on its keyboard."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self, *, within: float = PATIENCE) -> int:
+        """Wait for its end and return the exit code."""
+        try:
+            return self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end within {within:g} s: {self}") from None
+
+    def kill(self) -> None:
+        """End it, however it stands, and remove its directory."""
+        atexit.unregister(self.kill)
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        shutil.rmtree(self._base, ignore_errors=True)
+
+    def __str__(self) -> str:
+        return f"\n--- stdout\n{self.out}--- stderr\n{self.err}--- network.log\n{self.log}"
+
+
+def script(source: str, *, modules: dict[str, str] | None = None, **options: Any) -> Callable[[Test], Test]:
+    """Give a test of a :class:`ScriptTestCase` its script, which may import `modules`.
+
+    :param options: of :class:`Script`.
+    """
+
+    def decorate(test: Test) -> Test:
+        test.script = {"script.py": source, **(modules or {})}, options  # type: ignore[attr-defined]
+        return test
+
+    return decorate
+
+
+class ScriptTestCase(SynchronousTestCase):
+    """Tests of one script each.
+
+    Starting takes an interpreter half a second, so those of all the tests of a class are started together, by the
+    first test. In a script ``NODE`` is an id of its own, and ``WITNESS`` the port of the class's witness.
+
+    :cvar witness_source: a script that prints ``port`` and its number, and is started before the others; node 1.
+    """
+
+    witness_source: ClassVar[str] = """
+        from netlayer import Node
+
+        class Witness(Node):
+            def peer_joined(self, peer):
+                print("joined", peer.node_id)
+
+            def peer_left(self, peer, reason):
+                print("left", peer.node_id, reason.goodbye)
+
+            def handle_data(self, packet):
+                print("received", packet)
+
+        witness = Witness(1, "localhost", 0)
+        witness.start_node()
+        print("port", witness.port)
+        witness.wait()
+        """
+    witness_port: ClassVar[str]
+    _witness: ClassVar[Script | None] = None
+    _started: ClassVar[dict[str, tuple[int, Script]]]
+
+    def setUp(self) -> None:
+        """Start the scripts of the class, if this is its first test."""
+        cls = type(self)
+        if cls._witness is None:
+            cls._witness, cls._started = Script(self.witness_source), {}
+            port = cls.witness_port = cls._witness.read(r"^port (\d+)$")[1]
+            for node_id, (name, test) in enumerate(vars(cls).items(), start=2):
+                if hasattr(test, "script"):
+                    files, options = test.script
+                    files = {
+                        file: text.replace("NODE", str(node_id)).replace("WITNESS", port)
+                        for file, text in files.items()
+                    }
+                    cls._started[name] = node_id, Script(files, **options)
+        self.witness = cls._witness
+        self.node_id, self.script = cls._started[self._testMethodName]
+        self.addCleanup(self.script.kill)
+
+    def assert_no_traceback(self) -> None:
+        """Nothing went wrong, as far as the script tells."""
+        self.assertNotIn("Traceback", self.script.err)
+        self.assertNotIn("Traceback", self.script.log)
+
+    def assert_goodbye(self) -> None:
+        """The witness has heard a goodbye from the script's node."""
+        self.witness.read(rf"^left {self.node_id} shutdown$", within=5.0)

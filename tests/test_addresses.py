@@ -1,0 +1,262 @@
+"""Ids and addresses are read from whatever people write, and what is none is told so in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.testing import MemoryReactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from netlayer.addresses import (
+    MAX_NODE_ID,
+    Address,
+    PeerInfo,
+    endpoint_host,
+    is_loopback,
+    parse_address,
+    parse_node_id,
+    parse_peer,
+)
+from netlayer.errors import ConfigurationError, DeliveryError, InvalidPeer
+from netlayer.wire.messages import NetAddress
+
+
+class Id(int):
+    """An int of somebody's own."""
+
+
+class Evil:
+    """Has a repr that fails."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+WRONG_IDS: list[Any] = [
+    -1, 2**63, 10**5000, True, False, None, 1.0, "", "-1", "+1", " 1", "1 ", "1\n", "0x1", "1_0", "1.0", "x", "٣",
+    str(2**63), "0" * 20, b"1", [1], Id(1), Evil(),
+]  # fmt: skip
+
+
+class NodeIdTests(SynchronousTestCase):
+    def test_ids(self) -> None:
+        """An id is an int or its decimal digits."""
+        for value, number in [
+            (0, 0),
+            ("0", 0),
+            (7, 7),
+            ("7", 7),
+            ("007", 7),
+            (MAX_NODE_ID, MAX_NODE_ID),
+            ("9223372036854775807", MAX_NODE_ID),
+        ]:
+            found = parse_node_id(value)
+            self.assertEqual(found, number)
+            self.assertIs(type(found), int)
+
+    def test_no_ids(self) -> None:
+        """Everything else is refused, with the range and what was given."""
+        for value in WRONG_IDS:
+            error = self.assertRaises(ConfigurationError, parse_node_id, value)
+            self.assertIn("a node id is a whole number from 0 to 9223372036854775807, not ", str(error))
+            self.assertTrue(str(error).isprintable())
+        self.assertIn("not '1\\n'", str(self.assertRaises(ConfigurationError, parse_node_id, "1\n")))
+
+
+class AddressTests(SynchronousTestCase):
+    def test_pairs(self) -> None:
+        """An address is a host and a port, in any sequence; the port may be text."""
+        for value in (("192.0.2.7", 8001), ["192.0.2.7", "8001"], Address("192.0.2.7", 8001)):
+            found = parse_address(value)
+            self.assertEqual(found, Address("192.0.2.7", 8001))
+            self.assertIs(type(found), Address)
+        for host in ("localhost", "::1", "fe80::1%eth0", "xn--bcher-kva.example", "a", "h" * 253):
+            for port in (1, 65535):
+                self.assertEqual(parse_address((host, port)), (host, port))
+
+    def test_free_port(self) -> None:
+        """Port 0 means any free one: for listening only."""
+        self.assertEqual(parse_address(("127.0.0.1", 0), free_port=True).port, 0)
+        self.assertEqual(parse_address(("127.0.0.1", "0"), free_port=True).port, 0)
+        error = self.assertRaises(ConfigurationError, parse_address, ("127.0.0.1", 0))
+        self.assertEqual(str(error), "a port is a whole number from 1 to 65535, not 0")
+        error = self.assertRaises(ConfigurationError, parse_address, ("127.0.0.1", -1), free_port=True)
+        self.assertEqual(str(error), "a port is a whole number from 0 to 65535, not -1")
+
+    def test_no_pairs(self) -> None:
+        """What is no pair is refused."""
+        for value in (
+            None,
+            1,
+            "ab",
+            b"ab",
+            "localhost:8000",
+            (),
+            ("a",),
+            ("a", 1, 2),
+            {"a", 1},
+            {"a": 1, "b": 2},
+            Evil(),
+        ):
+            error = self.assertRaises(ConfigurationError, parse_address, value)
+            self.assertIn("an address is a (host, port) pair, not ", str(error))
+
+    def test_no_hosts(self) -> None:
+        """A host that can't be one is refused; it could only be dialed in vain, or fool a log."""
+        for host in (
+            "",
+            " ",
+            "a b",
+            "a\n",
+            "\ta",
+            "a\0",
+            "bücher.example",
+            "a\u202e",
+            "\ud800",
+            "h" * 254,
+            None,
+            1,
+            b"a",
+        ):
+            error = self.assertRaises(ConfigurationError, parse_address, (host, 1))
+            self.assertIn("a host is a name, in ASCII, or an IP address, not ", str(error))
+            self.assertTrue(str(error).isprintable())
+
+    def test_no_ports(self) -> None:
+        """A port that can't be one is refused."""
+        for port in (
+            0,
+            -1,
+            65536,
+            10**5000,
+            "",
+            "0",
+            "65536",
+            "-1",
+            "+1",
+            " 1",
+            "1.0",
+            "٣",
+            "000001",
+            1.0,
+            True,
+            None,
+            b"1",
+        ):
+            error = self.assertRaises(ConfigurationError, parse_address, ("localhost", port))
+            self.assertIn("a port is a whole number from 1 to 65535, not ", str(error))
+
+    def test_every_address_can_travel(self) -> None:
+        """What is accepted here is accepted by every peer that is told of it."""
+        for host in ("localhost", "fe80::1%eth0", "~!", "h" * 253):
+            address = parse_address((host, 65535))
+            sent = msgspec.msgpack.encode(NetAddress(*address))
+            self.assertEqual(msgspec.msgpack.decode(sent, type=NetAddress), NetAddress(host, 65535))
+
+    def test_str(self) -> None:
+        """An address is shown as people write it."""
+        self.assertEqual(str(Address("192.0.2.7", 8001)), "192.0.2.7:8001")
+        self.assertEqual(str(Address("node.example", 1)), "node.example:1")
+        self.assertEqual(str(Address("2001:db8::1", 8001)), "[2001:db8::1]:8001")
+
+
+class PeerTests(SynchronousTestCase):
+    def test_peers(self) -> None:
+        """A peer is a tuple of id, host and port, or an id alone; ids and ports may be text."""
+        address = Address("192.0.2.7", 8001)
+        for peer, found in [
+            ((7, "192.0.2.7", 8001), (7, address)),
+            (("7", "192.0.2.7", "8001"), (7, address)),
+            ([7, "192.0.2.7", 8001], (7, address)),
+            (PeerInfo(7, "192.0.2.7", 8001), (7, address)),
+            (7, (7, None)),
+            ("7", (7, None)),
+            (0, (0, None)),
+        ]:
+            self.assertEqual(parse_peer(peer), found)
+
+    def test_no_peers(self) -> None:
+        """Everything else is refused where packets are sent, as an error of delivery that shows what was given."""
+        wrong: list[Any] = [
+            *WRONG_IDS,
+            (),
+            (7,),
+            (7, "localhost"),
+            (7, "localhost", 1, 2),
+            (7, "localhost", 0),
+            (7, "", 1),
+            (7, None, 1),
+            ("x", "localhost", 1),
+            (True, "localhost", 1),
+            (10**5000, "localhost", 1),
+            b"abc",
+            bytearray(b"abc"),
+            range(3),
+            {7: 1},
+            Address("localhost", 1),
+        ]
+        for peer in wrong:
+            error = self.assertRaises(InvalidPeer, parse_peer, peer)
+            self.assertIs(error.peer, peer)
+            self.assertIsInstance(error, DeliveryError)
+            self.assertIn(" is not a peer to send to: ", str(error))
+
+    def test_reason(self) -> None:
+        """The error says which part is wrong."""
+        for peer, reason in [
+            ((7, "localhost"), "give an id or a (peer_id, host, port) tuple"),
+            (("x", "localhost", 1), "a node id is a whole number from 0 to 9223372036854775807, not 'x'"),
+            ((7, "", 1), "a host is a name, in ASCII, or an IP address, not ''"),
+            ((7, "localhost", 0), "a port is a whole number from 1 to 65535, not 0"),
+        ]:
+            self.assertEqual(self.assertRaises(InvalidPeer, parse_peer, peer).reason, reason)
+
+    def test_peer_info_is_a_tuple(self) -> None:
+        """Code that compares and unpacks plain tuples goes on to work."""
+        info = PeerInfo(7, "192.0.2.7", 8001)
+        self.assertEqual(info, (7, "192.0.2.7", 8001))
+        self.assertEqual((info.node_id, info.host, info.port), tuple(info))
+
+
+class LoopbackTests(SynchronousTestCase):
+    def test_loopback(self) -> None:
+        """Literal loopback addresses are recognized in every form, and so is the one name that means them."""
+        for host in ("localhost", "127.0.0.1", "127.255.255.254", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"):
+            self.assertTrue(is_loopback(host), host)
+
+    def test_others(self) -> None:
+        """Anything that others could reach, or that only a resolver understands, is no loopback address."""
+        for host in (
+            "", "0.0.0.0", "::", "128.0.0.1", "126.255.255.255", "::2", "::ffff:192.0.2.7", "10.0.0.1", "127.1",
+            "localhost.example", "127.0.0.1.example", "example", " 127.0.0.1", "127.0.0.1 ", "2130706433",
+        ):  # fmt: skip
+            self.assertFalse(is_loopback(host), host)
+
+
+class EndpointHostTests(SynchronousTestCase):
+    def test_same_as_twisted(self) -> None:
+        """The host is the one that Twisted listens on: whether a node is open to others depends on it."""
+        for description in (
+            "tcp:8000",
+            "tcp:port=8000",
+            "tcp:8000:interface=127.0.0.1",
+            "tcp:interface=127.0.0.1:port=8000",
+            "tcp:8000:127.0.0.1",
+            "tcp:8000:127.0.0.1:10",
+            "tcp:8000:backlog=10",
+            "tcp:8000:interface=127.0.0.1:backlog=10",
+            "tcp:8000:interface=localhost",
+            "tcp:8000:interface=0.0.0.0",
+            r"tcp6:8000:interface=\:\:1",
+            r"tcp6:8000:interface=fe80\:\:1%eth0",
+        ):
+            reactor = MemoryReactor()
+            self.successResultOf(serverFromString(reactor, description).listen(None))
+            self.assertEqual(endpoint_host(description), reactor.tcpServers[0][3] or "", description)
+
+    def test_unknown(self) -> None:
+        """Of other kinds of endpoints only binding tells."""
+        for description in ("systemd:domain=INET:index=0", "unix:/run/x", "ssl:443", "", "127.0.0.1", "x"):
+            self.assertIsNone(endpoint_host(description), description)

@@ -1,0 +1,150 @@
+"""Settings explain themselves, and a wrong one is told by name before anything starts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from netlayer import config
+from netlayer.config import BUFFER_SIZE, MAX_CONNECTIONS, RETRY_COUNT, TIMEOUT, Settings
+from netlayer.errors import ConfigurationError
+from netlayer.wire.messages import MAX_RECORDS, MIN_MAX_PACKET, MIN_PART, MIN_WINDOW
+
+FIELDS = attrs.fields(Settings)
+
+#: A smaller one must not exceed its larger one.
+PAIRS = [
+    ("buffer_size", "max_packet"),
+    ("ping_after", "dead_after"),
+    ("backoff_cap", "backoff_late_cap"),
+    ("queue_limit", "node_queue_limit"),
+]
+
+
+class DefaultsTests(SynchronousTestCase):
+    def test_constants(self) -> None:
+        """The four classic constants have their documented values and are the defaults."""
+        self.assertEqual((MAX_CONNECTIONS, BUFFER_SIZE, TIMEOUT, RETRY_COUNT), (64, 65536, 5.0, 3))
+        settings = Settings()
+        self.assertEqual(
+            (settings.max_connections, settings.buffer_size, settings.timeout, settings.retry_count),
+            (MAX_CONNECTIONS, BUFFER_SIZE, TIMEOUT, RETRY_COUNT),
+        )
+        self.assertLessEqual({"MAX_CONNECTIONS", "BUFFER_SIZE", "TIMEOUT", "RETRY_COUNT"}, set(config.__all__))
+
+    def test_limits(self) -> None:
+        """What the documentation promises about memory and time is what a node does without any setting."""
+        settings = Settings()
+        mib = 1024 * 1024
+        self.assertEqual((settings.max_packet, settings.window, settings.queue_limit), (16 * mib, 4 * mib, 8 * mib))
+        self.assertEqual((settings.node_queue_limit, settings.reassembly_limit), (64 * mib, 64 * mib))
+        self.assertEqual((settings.delivery_timeout, settings.session_timeout), (10.0, 60.0))
+        self.assertEqual((settings.ping_after, settings.dead_after, settings.probe_timeout), (5.0, 15.0, 2.0))
+
+    def test_healing(self) -> None:
+        """Detection, the longest wait and a handshake together stay below the 30 seconds that are promised."""
+        settings = Settings()
+        self.assertLessEqual(settings.dead_after + settings.backoff_cap + settings.timeout, 30.0)
+        self.assertLessEqual(settings.backoff_late_cap + settings.timeout, 30.0)
+
+    def test_wire_limits(self) -> None:
+        """No setting lets a node announce, or send, what the wire does not allow."""
+        self.assertEqual(FIELDS.window.metadata["least"], MIN_WINDOW)
+        self.assertEqual(FIELDS.max_packet.metadata["least"], MIN_MAX_PACKET)
+        self.assertGreaterEqual(FIELDS.buffer_size.metadata["least"], MIN_PART)
+        for field in (FIELDS.window, FIELDS.max_packet, FIELDS.buffer_size):
+            self.assertLessEqual(field.metadata["most"], 2**31)
+        self.assertEqual(FIELDS.records.metadata["most"], MAX_RECORDS)
+
+
+class FieldsTests(SynchronousTestCase):
+    def assertRefused(self, *said: str, **setting: Any) -> None:
+        """Assert that a setting is refused in words that name all of this."""
+        error = self.assertRaises(ConfigurationError, Settings, **setting)
+        for text in said:
+            self.assertIn(text, str(error))
+
+    def test_explained(self) -> None:
+        """Each field tells its unit and why it has the value it has."""
+        for field in FIELDS:
+            unit, why = field.metadata["unit"], field.metadata["why"]
+            self.assertTrue(isinstance(unit, str) and unit, field.name)
+            self.assertTrue(isinstance(why, str) and len(why) > 10, field.name)
+            self.assertIn(field.type, ("int", "float"), field.name)
+
+    def test_defaults_are_typical(self) -> None:
+        """The default of each field lies inside its range and is of its type."""
+        for field in FIELDS:
+            self.assertEqual(type(field.default).__name__, field.type, field.name)
+            self.assertLessEqual(field.metadata["least"], field.default, field.name)
+            self.assertLessEqual(field.default, field.metadata["most"], field.name)
+
+    def test_wrong_type(self) -> None:
+        """A value of another type is refused by the name of its field; True is no number, and text is not parsed."""
+        for field in FIELDS:
+            whole = type(field.default) is int
+            for wrong in ("64", None, True, [1], b"1", 1j, *([2.0] if whole else [])):
+                kind = "a whole number" if whole else "a number"
+                self.assertRefused(
+                    f"setting {field.name} must be {kind} ({field.metadata['unit']}), not {wrong!r}",
+                    **{field.name: wrong},
+                )
+
+    def test_out_of_range(self) -> None:
+        """A value outside of its range is refused by the name of its field, and the error tells the exact range."""
+        for field in FIELDS:
+            least, most, unit = (field.metadata[name] for name in ("least", "most", "unit"))
+            for wrong in (least - 1, most + 1, -(2**70), 2**70):
+                self.assertRefused(
+                    f"setting {field.name} must be from", f"{unit}, not {wrong!r}", **{field.name: wrong}
+                )
+        self.assertRefused("from 65536 to 2147483648 bytes, not 65535", window=65535)
+        self.assertRefused("from 0.05 to 9007199254740992 seconds, not 0.01", timeout=0.01)
+
+    def test_no_numbers(self) -> None:
+        """NaN and infinity are no times."""
+        for field in FIELDS:
+            if type(field.default) is float:
+                for wrong in (math.nan, math.inf, -math.inf):
+                    self.assertRefused(field.name, repr(wrong), **{field.name: wrong})
+
+    def test_absurd_value(self) -> None:
+        """A number too long to be printed is refused like any other."""
+        self.assertRefused("setting max_connections must be from 1", max_connections=10**5000)
+
+    def test_ends_of_the_range(self) -> None:
+        """The ends of each range are allowed themselves, as far as other settings agree."""
+        related = {name for pair in PAIRS for name in pair}
+        for field in FIELDS:
+            if field.name not in related:
+                for value in (field.metadata["least"], field.metadata["most"]):
+                    self.assertEqual(getattr(Settings(**{field.name: value}), field.name), value)
+
+    def test_whole_seconds(self) -> None:
+        """A time may be a whole number."""
+        self.assertEqual(Settings(timeout=3).timeout, 3)
+
+    def test_pairs(self) -> None:
+        """Settings that contradict each other are refused, and the error names both with their values."""
+        for smaller, larger in PAIRS:
+            low = getattr(Settings(), smaller)
+            equal = Settings(**{larger: low})
+            self.assertEqual(getattr(equal, smaller), getattr(equal, larger))
+            self.assertRefused(
+                f"setting {smaller} ({low + 1!r}) must not exceed {larger} ({low!r})",
+                **{smaller: low + 1, larger: low},
+            )
+
+    def test_unknown(self) -> None:
+        """A misspelled setting is not ignored."""
+        self.assertRaises(TypeError, Settings, max_conections=1)
+
+    def test_frozen(self) -> None:
+        """Settings don't change under a running node; evolving them checks again."""
+        settings = Settings()
+        self.assertRaises(attrs.exceptions.FrozenInstanceError, setattr, settings, "timeout", 1.0)
+        self.assertEqual(attrs.evolve(settings, timeout=1.0).timeout, 1.0)
+        self.assertRaises(ConfigurationError, attrs.evolve, settings, timeout=0)
