@@ -1,7 +1,7 @@
 """The settings of a node: four module constants that are the classic defaults, and :class:`Settings` for everything.
 
-Each field of :class:`Settings` says its unit and why it has the value it has; the settings reference of the
-documentation and the options of the ``twistd`` commands are made from that.
+Each field of :class:`Settings` says its unit, what it limits and why it has the value it has; the settings reference of
+the documentation and the options of the ``twistd`` commands are made from that.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ TIMEOUT = 5.0
 RETRY_COUNT = 3
 
 
-def _setting(default: float, unit: str, why: str, *, least: float = 0, most: float = 2**53) -> Any:
-    """Declare one field: its default, its unit, its reason and the range that makes sense for it."""
+def _setting(default: float, unit: str, what: str, why: str, *, least: float = 0, most: float = 2**53) -> Any:
+    """Declare one field: its default, its unit, what it limits, why so, and the range that makes sense for it."""
     whole = isinstance(default, int)
 
     def validate(settings: Settings, field: attrs.Attribute[Any], value: object) -> None:
@@ -43,7 +43,14 @@ def _setting(default: float, unit: str, why: str, *, least: float = 0, most: flo
     return attrs.field(
         default=default,
         validator=validate,
-        metadata={"kind": int if whole else float, "unit": unit, "why": why, "least": least, "most": most},
+        metadata={
+            "kind": int if whole else float,
+            "unit": unit,
+            "what": what,
+            "why": why,
+            "least": least,
+            "most": most,
+        },
     )
 
 
@@ -54,45 +61,172 @@ class Settings:
     :raises ConfigurationError: when a value is of the wrong type or outside of its range.
     """
 
-    max_connections: int = _setting(MAX_CONNECTIONS, "links", "a full mesh of this size fits one process", least=1)
-    buffer_size: int = _setting(
-        BUFFER_SIZE, "bytes", "a receipt never waits behind more than this", least=1 * KIB, most=1 * MIB
+    max_connections: int = _setting(
+        MAX_CONNECTIONS,
+        "links",
+        "peers that the node is linked to at most",
+        "a full mesh of this size fits one process",
+        least=1,
     )
-    timeout: float = _setting(TIMEOUT, "seconds", "a handshake takes milliseconds; slower is dead", least=0.05)
-    retry_count: int = _setting(RETRY_COUNT, "retries", "a peer that restarts is caught by the third", most=1000)
+    buffer_size: int = _setting(
+        BUFFER_SIZE,
+        "bytes",
+        "payload of one frame; larger packets travel in parts",
+        "a receipt waits behind one part at most",
+        least=1 * KIB,
+        most=1 * MIB,
+    )
+    timeout: float = _setting(
+        TIMEOUT,
+        "seconds",
+        "time for connecting, and again for the handshake",
+        "both take milliseconds; slower is dead",
+        least=0.05,
+    )
+    retry_count: int = _setting(
+        RETRY_COUNT,
+        "retries",
+        "retries before a peer is reported as unreachable",
+        "a peer that restarts is back by the third",
+        most=1000,
+    )
 
-    delivery_timeout: float = _setting(10.0, "seconds", "how long a caller waits for a receipt", least=0.05)
-    max_packet: int = _setting(16 * MIB, "bytes", "larger things belong in a file transfer", least=1 * KIB, most=2**31)
-    window: int = _setting(4 * MIB, "bytes", "fills 1 Gbit/s at 30 ms round trip", least=64 * KIB, most=2**31)
-    queue_limit: int = _setting(8 * MIB, "bytes", "what a peer that does not read may cost", least=64 * KIB)
-    node_queue_limit: int = _setting(64 * MIB, "bytes", "what all such peers together may cost", least=64 * KIB)
-    reassembly_limit: int = _setting(64 * MIB, "bytes", "what half-received large packets may cost", least=64 * KIB)
-    receipt_bytes: int = _setting(256 * KIB, "bytes", "receipts are gathered up to this much data", least=1)
-    receipt_delay: float = _setting(0.005, "seconds", "receipts are gathered for this long", most=1)
+    delivery_timeout: float = _setting(
+        10.0, "seconds", "how long a sender waits for a receipt", "a person waits no longer", least=0.05
+    )
+    max_packet: int = _setting(
+        16 * MIB,
+        "bytes",
+        "the largest packet that is sent or taken",
+        "larger things belong in a file transfer",
+        least=1 * KIB,
+        most=2**31,
+    )
+    window: int = _setting(
+        4 * MIB,
+        "bytes",
+        "what a peer may send before it has receipts",
+        "fills 1 Gbit/s at 30 ms round trip",
+        least=64 * KIB,
+        most=2**31,
+    )
+    queue_limit: int = _setting(
+        8 * MIB,
+        "bytes",
+        "what may wait for one peer, receipts included",
+        "two windows; what a peer that does not read costs",
+        least=64 * KIB,
+    )
+    node_queue_limit: int = _setting(
+        64 * MIB,
+        "bytes",
+        "what may wait for all peers together",
+        "bounds the node; the longest queue refuses",
+        least=64 * KIB,
+    )
+    reassembly_limit: int = _setting(
+        64 * MIB,
+        "bytes",
+        "half-received large packets, all peers together",
+        "bounds what senders of parts can cost",
+        least=64 * KIB,
+    )
+    receipt_bytes: int = _setting(
+        256 * KIB,
+        "bytes",
+        "receipts are gathered up to this much data",
+        "one receipt then costs next to nothing",
+        least=1,
+    )
+    receipt_delay: float = _setting(
+        0.005,
+        "seconds",
+        "receipts are gathered for this long",
+        "short beside a round trip, long beside a packet",
+        most=1,
+    )
 
-    session_timeout: float = _setting(60.0, "seconds", "how long delivery survives without a link", least=0.1)
-    ping_after: float = _setting(5.0, "seconds", "idleness after which a peer is asked for a sign", least=0.05)
-    dead_after: float = _setting(15.0, "seconds", "silence after which a peer is dead", least=0.1)
-    probe_timeout: float = _setting(2.0, "seconds", "silence after which a second connection wins", least=0.05)
-    goodbye_timeout: float = _setting(5.0, "seconds", "how long receipts are drained at the end", least=0.05)
-    abort_after: float = _setting(3.0, "seconds", "a close that takes longer becomes a reset", least=0.05)
+    session_timeout: float = _setting(
+        60.0, "seconds", "how long delivery survives without a link", "longer than a reboot of a router", least=0.1
+    )
+    ping_after: float = _setting(
+        5.0, "seconds", "silence after which a peer is asked for a sign", "three chances before it is dead", least=0.05
+    )
+    dead_after: float = _setting(
+        15.0,
+        "seconds",
+        "silence after which a peer is dead",
+        "lost packets of a bad network are repeated by then",
+        least=0.1,
+    )
+    probe_timeout: float = _setting(
+        2.0,
+        "seconds",
+        "silence after which a second connection replaces a link",
+        "many round trips of the longest path",
+        least=0.05,
+    )
+    goodbye_timeout: float = _setting(
+        5.0,
+        "seconds",
+        "how long a goodbye waits for receipts",
+        "handlers that finish at all mostly finish sooner",
+        least=0.05,
+    )
+    abort_after: float = _setting(
+        3.0,
+        "seconds",
+        "a close that takes longer becomes a reset",
+        "a peer that does not read never closes",
+        least=0.05,
+    )
 
-    backoff_first: float = _setting(0.5, "seconds", "the first wait between attempts is below this", least=0.001)
-    backoff_cap: float = _setting(10.0, "seconds", "no wait is longer in the first two minutes", least=0.001)
-    backoff_late_cap: float = _setting(20.0, "seconds", "no wait is ever longer: healing within 30 s", least=0.001)
-    backoff_late: float = _setting(120.0, "seconds", "outages longer than this use the late cap")
-    refused_wait: float = _setting(60.0, "seconds", "after a refusal for good another try costs nobody", least=0.05)
+    backoff_first: float = _setting(
+        0.5, "seconds", "the first wait between attempts is shorter", "a process restarts in less", least=0.001
+    )
+    backoff_cap: float = _setting(
+        10.0, "seconds", "the longest wait early in an outage", "short outages end soon after their cause", least=0.001
+    )
+    backoff_late_cap: float = _setting(
+        20.0, "seconds", "the longest wait ever", "with detection and handshake it stays below 30 s", least=0.001
+    )
+    backoff_late: float = _setting(
+        120.0, "seconds", "when an outage counts as a long one", "most restarts are over by then"
+    )
+    refused_wait: float = _setting(
+        60.0, "seconds", "the wait after a refusal for good", "an operator has to act first", least=0.05
+    )
 
-    wanted_for: float = _setting(86400.0, "seconds", "how long a peer that vanished is still dialed")
-    max_wanted: int = _setting(1024, "peers", "more vanished peers than this are forgotten, oldest first", least=1)
-    lease_grace: float = _setting(15.0, "seconds", "an id stays held this long after its link broke", least=0.05)
-    lease_renewal: float = _setting(30.0, "seconds", "how often a node asks its bootstraps for news", least=0.05)
-    records: int = _setting(64, "records", "a bootstrap tells at most this many peers at once", least=1, most=64)
+    wanted_for: float = _setting(86400.0, "seconds", "how long a vanished peer is dialed", "a day covers a night")
+    max_wanted: int = _setting(
+        1024, "peers", "vanished peers that are dialed; the oldest are dropped", "bounds memory and dialing", least=1
+    )
+    lease_grace: float = _setting(
+        15.0,
+        "seconds",
+        "how long an id stays held after its link broke",
+        "as long as silence takes to be death",
+        least=0.05,
+    )
+    lease_renewal: float = _setting(
+        30.0, "seconds", "how often a node asks its bootstraps for news", "news mostly come by themselves", least=0.05
+    )
+    records: int = _setting(
+        64, "records", "peers that a bootstrap tells of at once", "as many as a node has links", least=1, most=64
+    )
 
-    max_handshakes: int = _setting(256, "connections", "strangers under way; a full table drops its oldest", least=1)
-    listen_backlog: int = _setting(1024, "connections", "the default of 50 made 1,000 connects take 19 s", least=1)
-    shutdown_timeout: float = _setting(10.0, "seconds", "a shutdown never takes longer", least=0.1)
-    blocking_handler: float = _setting(1.0, "seconds", "a handler that holds the reactor longer is warned of")
+    max_handshakes: int = _setting(
+        256, "connections", "strangers under way; the oldest is dropped for room", "bounds what they cost", least=1
+    )
+    listen_backlog: int = _setting(
+        1024, "connections", "connections that the system holds for us", "with 50, 1,000 connects took 19 s", least=1
+    )
+    shutdown_timeout: float = _setting(
+        10.0, "seconds", "the longest that a shutdown takes", "a goodbye and a close, and some", least=0.1
+    )
+    blocking_handler: float = _setting(
+        1.0, "seconds", "a handler that holds the reactor longer is warned of", "the peers notice soon after"
+    )
 
     def __attrs_post_init__(self) -> None:
         for smaller, larger in (

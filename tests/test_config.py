@@ -70,8 +70,9 @@ class FieldsTests(SynchronousTestCase):
     def test_explained(self) -> None:
         """Each field tells its unit and why it has the value it has."""
         for field in FIELDS:
-            unit, why = field.metadata["unit"], field.metadata["why"]
+            unit, what, why = (field.metadata[each] for each in ("unit", "what", "why"))
             self.assertTrue(isinstance(unit, str) and unit, field.name)
+            self.assertTrue(isinstance(what, str) and len(what) > 10, field.name)
             self.assertTrue(isinstance(why, str) and len(why) > 10, field.name)
             self.assertIn(field.type, ("int", "float"), field.name)
 

@@ -17,15 +17,15 @@ ROOT = Path(__file__).parents[1]
 
 #: Lowest first. A module imports from its own layer and from those below; the last one is for tests only.
 LAYERS = (
-    "errors config handlers addresses identity status",
+    "errors config handlers addresses identity nodelog status",
     "wire wire.frames wire.messages wire.payload",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.registry sansio.selection sansio.streams",
-    "interfaces tls peer bootstrap remote stores stores.memory stores.sqlite",
-    "dialing directory",
+    "tls remote driver peer bootstrap",
+    "dialing directory joining listening wanted",
     "services",
     "reactor_thread logger node bootstrap_node",
-    "netlayer tap tap.bootstrap tap.node",
+    "netlayer tap tap.bootstrap tap.node tap.options",
     "testing",
 )
 LEVELS = {

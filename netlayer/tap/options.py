@@ -37,7 +37,7 @@ class NodeOptions(usage.Options):
         ["advertise", None, None, "The host:port that others dial, if it is not where this node listens."],
         ["protocol", "p", None, "The application's subclass of PeerProtocol, as package.module.Class."],
         *(
-            [_option(field.name), None, field.default, f"({field.metadata['unit']}) {field.metadata['why']}"]
+            [_option(field.name), None, field.default, f"({field.metadata['unit']}) {field.metadata['what']}"]
             for field in attrs.fields(Settings)
         ),
     ]

@@ -100,8 +100,11 @@ class ChunkingTests(SynchronousTestCase):
         decoder = FrameDecoder()
         stream = encode_frame(16, b"whole") + encode_frame(16, b"in pieces")
         decoder.feed(stream[:-3])
+        received = taken(decoder)
         decoder.feed(stream[-3:])
-        self.assertEqual([type(body) for _, body in taken(decoder)], [bytes, bytes])
+        received += taken(decoder)
+        self.assertEqual(received, [(16, b"whole"), (16, b"in pieces")])
+        self.assertEqual([type(body) for _, body in received], [bytes, bytes])
 
     def test_waiting(self) -> None:
         """Whoever lets frames wait can tell how many bytes do."""

@@ -1,0 +1,201 @@
+"""The documentation says what is true: its listings exist, its links lead somewhere, its tables are complete."""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+import netlayer
+from netlayer import errors
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README = ROOT / "README.rst"
+
+INSTALL = "python -m pip install"
+
+
+def pages() -> dict[Path, str]:
+    """Return the text of the README and of every page of the documentation."""
+    paths = [README, *(path for path in DOCS.rglob("*.rst") if not {"_build", "newsfragments"} & set(path.parts))]
+    return {path: path.read_text("utf-8") for path in sorted(paths)}
+
+
+def indented(lines: list[str], start: int) -> list[str]:
+    """Return the block that is indented more than line `start` and follows it."""
+    margin = len(lines[start]) - len(lines[start].lstrip())
+    block = []
+    for line in lines[start + 1 :]:
+        if line.strip() and len(line) - len(line.lstrip()) <= margin:
+            break
+        block.append(line)
+    return block
+
+
+def directives(text: str, name: str) -> Iterator[tuple[str, dict[str, str], str]]:
+    """Find the directives of a name: the argument, the options and the dedented content of each."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        match = re.match(rf"\s*\.\. {name}::\s*(.*)", line)
+        if match is None:
+            continue
+        block = indented(lines, number)
+        options = {}
+        while block and (option := re.match(r"\s+:([\w-]+):\s*(.*)", block[0])):
+            options[option[1]] = option[2]
+            del block[0]
+        yield match[1].strip(), options, textwrap.dedent("\n".join(block)).strip("\n")
+
+
+def holds(source: str, listing: str) -> bool:
+    """Tell whether `source` has the lines of `listing`, at whatever indentation."""
+    wanted, lines = listing.splitlines(), source.splitlines()
+    return any(
+        textwrap.dedent("\n".join(lines[start : start + len(wanted)])).splitlines() == wanted
+        for start in range(len(lines) - len(wanted) + 1)
+    )
+
+
+def targets(path: Path, text: str) -> Iterator[Path]:
+    """Find the files of this repository that a page links to."""
+
+    def page(name: str) -> Path:
+        return (DOCS / name[1:] if name.startswith("/") else path.parent / name).with_suffix(".rst")
+
+    for role in re.findall(r":doc:`([^`]+)`", text):
+        yield page(re.sub(r".*<(.+)>$", r"\1", role))
+    for _, _, content in directives(text, "toctree"):
+        yield from (page(name) for name in content.split())
+    for link in re.findall(r"`[^`]*<([^`>]+)>`_", text):
+        if "://" not in link:
+            yield path.parent / link.partition("#")[0]
+
+
+class ListingsTests(SynchronousTestCase):
+    """What is shown as code is code that tests/integration/test_examples.py runs."""
+
+    def setUp(self) -> None:
+        self.examples = {path: path.read_text("utf-8") for path in (DOCS / "examples").glob("*.py")}
+
+    def test_included(self) -> None:
+        """Every file of which a page shows a part exists, and so does the part."""
+        for path, text in pages().items():
+            for name, options, _ in directives(text, "literalinclude"):
+                source = self.examples.get((path.parent / name).resolve())
+                self.assertIsNotNone(source, f"{path} includes {name}, which is no example")
+                for option in ("start-at", "start-after", "end-at", "end-before"):
+                    self.assertIn(options.get(option, ""), source, f"{path} includes {name}")
+
+    def test_written_out(self) -> None:
+        """Every piece of Python on a page is literally a piece of an example."""
+        found = 0
+        for path, text in pages().items():
+            for language, _, listing in directives(text, "code-block"):
+                if language == "python":
+                    found += 1
+                    known = any(holds(source, listing) for source in self.examples.values())
+                    self.assertTrue(known, f"{path} shows Python that is in no example:\n{listing}")
+        self.assertGreater(found, 0)
+
+    def test_examples_are_shown(self) -> None:
+        """There is no example that no page mentions."""
+        everything = "".join(pages().values())
+        unknown = [path.name for path in self.examples if f"examples/{path.name}" not in everything]
+        self.assertEqual(unknown, [])
+
+
+class LinksTests(SynchronousTestCase):
+    def test_resolve(self) -> None:
+        """Every link from one page to another, and to a file, leads somewhere."""
+        missing = [
+            f"{path.relative_to(ROOT)} -> {target}"
+            for path, text in pages().items()
+            for target in targets(path, text)
+            if not target.exists()
+        ]
+        self.assertEqual(missing, [])
+
+    def test_every_page_is_found(self) -> None:
+        """A reader who starts at the index comes to every page."""
+        index = DOCS / "index.rst"
+        reached = {target.resolve() for target in targets(index, index.read_text("utf-8"))}
+        self.assertEqual([path for path in pages() if path not in reached | {index, README}], [])
+
+
+class ReadmeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.text = README.read_text("utf-8")
+
+    def test_commands(self) -> None:
+        """There are two ways to set it up, each one command: to see it work, and to test it."""
+        commands = [line.strip() for line in self.text.splitlines() if line.lstrip().startswith(INSTALL)]
+        self.assertEqual(
+            commands,
+            [
+                f"{INSTALL} . && python docs/examples/workflow.py",
+                f'{INSTALL} -e ".[test]" && python -m pytest',
+            ],
+        )
+
+    def test_plain(self) -> None:
+        """It shows on a package index, which knows reST without Sphinx: no role and no directive of Sphinx's."""
+        self.assertEqual(re.findall(r":(?:doc|ref|class|mod|meth|func):`", self.text), [])
+        self.assertEqual(set(re.findall(r"^\s*\.\. ([\w-]+)::", self.text, re.MULTILINE)), {"code-block"})
+
+    def test_titles(self) -> None:
+        """Each title is underlined in its whole length, as reST wants it."""
+        lines = self.text.splitlines()
+        underlines = [(lines[i - 1], line) for i, line in enumerate(lines) if re.fullmatch(r"([=-])\1{2,}", line)]
+        self.assertGreater(len(underlines), 3)
+        self.assertEqual([title for title, underline in underlines if len(title) != len(underline)], [])
+
+
+class ReferenceTests(SynchronousTestCase):
+    """The reference names everything that there is."""
+
+    def test_settings(self) -> None:
+        """The table of settings is what docs/settings_table.py makes of the code."""
+        page = DOCS / "reference" / "settings.rst"
+        current = runpy.run_path(str(DOCS / "settings_table.py"))["page"](page.read_text("utf-8"))
+        self.assertEqual(page.read_text("utf-8"), current, "run python docs/settings_table.py")
+        for field in attrs.fields(netlayer.Settings):
+            self.assertIn(f"``{field.name}``", current)
+
+    def test_public_names(self) -> None:
+        """Every public name stands in the API reference."""
+        text = (DOCS / "reference" / "api.rst").read_text("utf-8")
+        documented = re.findall(r"^\.\. auto\w+:: netlayer\.(\w+)$", text, re.MULTILINE)
+        self.assertEqual(sorted(documented), sorted(netlayer.__all__))
+
+    def test_delivery_errors(self) -> None:
+        """Of every error of sending the reference says what it means for the packet."""
+        text = (DOCS / "reference" / "errors.rst").read_text("utf-8")
+        every = [value for name in errors.__all__ if issubclass(value := getattr(errors, name), errors.DeliveryError)]
+        missing = [kind.__name__ for kind in every if kind is not errors.DeliveryError]
+        self.assertEqual([name for name in missing if f"* - ``{name}``\n" not in text], [])
+
+    def test_log_messages(self) -> None:
+        """Every message of a node's log is explained, and no other."""
+        text = (DOCS / "reference" / "log-messages.rst").read_text("utf-8")
+        explained = set(re.findall(r"^``(.+)``$", text, re.MULTILINE))
+        logged = set()
+        for path in (ROOT / "netlayer").rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                match node:
+                    case ast.Call(
+                        func=ast.Attribute(
+                            value=ast.Attribute(attr="log" | "_log"),
+                            attr="debug" | "info" | "warn" | "error" | "failure" | "critical",
+                        ),
+                        args=[ast.Constant(value=str(message)), *_],
+                    ):
+                        logged.add(message)
+        # The lines about packets come from Node itself, in the form of the standard library.
+        self.assertEqual(logged, {message for message in explained if not message.startswith("packet to {peer}")})
