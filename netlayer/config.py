@@ -231,6 +231,7 @@ class Settings:
     def __attrs_post_init__(self) -> None:
         for smaller, larger in (
             ("buffer_size", "max_packet"),
+            ("max_packet", "reassembly_limit"),
             ("ping_after", "dead_after"),
             ("backoff_cap", "backoff_late_cap"),
             ("queue_limit", "node_queue_limit"),

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from netlayer.config import Settings
+from netlayer.driver import Driver
 from netlayer.errors import LinkLost, Rejected
 from netlayer.peer import PeerProtocol
 from netlayer.sansio.backoff import BackOff
@@ -96,7 +97,12 @@ class Dialer:
     @property
     def next_attempt(self) -> float | None:
         """When the next attempt begins, in the reactor's seconds, or None."""
-        return self._timer.getTime() if self._timer is not None else None
+        timer = self._timer
+        return timer.getTime() if timer is not None else None
+
+    def has_dialed(self, protocol: Driver) -> bool:
+        """Tell whether a connection is what the attempt that is under way has made."""
+        return self._attempt is not None and protocol.is_outcome_of(self._attempt)
 
     def start(self, delay: float = 0.0) -> None:
         """Begin the first attempt, after `delay` seconds."""
@@ -112,13 +118,17 @@ class Dialer:
         if self.state is DialerState.WAITING:
             self._begin()
 
-    def linked(self) -> None:
-        """The peer is linked, whoever dialed."""
-        if self.state is not DialerState.STOPPED:
-            self._cancel_timer()
-            self.state = DialerState.LINKED
-            self._backoff.ready()
-            self.last_error = None
+    def linked(self, link: Driver) -> None:
+        """The peer is linked, whoever dialed. An attempt of ours that is under way besides is given up."""
+        if self.state is DialerState.STOPPED:
+            return
+        self._cancel_timer()
+        self.state = DialerState.LINKED
+        self._backoff.ready()
+        self.last_error = None
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None and not link.is_outcome_of(attempt):
+            attempt.cancel()
             self._attempt_over()
 
     def lost(self) -> None:
@@ -153,12 +163,15 @@ class Dialer:
 
     def _succeeded(self, protocol: PeerProtocol) -> None:
         self._attempt = None
-        self.linked()
+        if self.state is DialerState.DIALING:  # nobody has told us: it was not known that this is the peer
+            self.linked(protocol)
+        self._attempt_over()
 
     def _attempt_failed(self, failure: Failure) -> None:
         self._attempt = None
-        if self.state is not DialerState.DIALING:
-            return  # linked by another connection, or stopped, meanwhile
+        if self.state is not DialerState.DIALING:  # linked by another connection, or stopped, meanwhile
+            self._attempt_over()
+            return
         error = failure.value if isinstance(failure.value, Exception) else LinkLost(repr(failure.value))
         if isinstance(error, CancelledError):
             error = LinkLost("the attempt was given up")

@@ -7,6 +7,7 @@ events to the hooks, writes what the connection has to say and re-arms the one t
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class Driver(Protocol):
 
     factory: PeerFactory
     transport: Any  # Twisted's TLS wrapper; its interfaces declare but a part of it
-    peer: PeerInfo | None = None
+    peer: PeerInfo = None  # type: ignore[assignment] # it is set when the hooks are called
 
     # ---- Twisted's callbacks
 
@@ -62,12 +63,14 @@ class Driver(Protocol):
         self._remote: Remote | None = None
         self._ready = False
         self._transport_lost = False
+        self._events: deque[Event] = deque()  # not handed over yet
         self._in_turn = False
         self._full = False
         self._flushing: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._abort_timer: IDelayedCall | None = None
-        self._probes: dict[bytes, Deferred[bool]] = {}
+        self._probe_timer: IDelayedCall | None = None
+        self._probes: list[Deferred[bool]] = []
 
     def connectionMade(self) -> None:
         """TCP stands; the time for the handshake begins to run."""
@@ -107,6 +110,8 @@ class Driver(Protocol):
         if self._remote is not None:
             self._remote.spoke(self)
         self._act(lambda now: self._connection.receive_data(data, now))
+        if self._probes:
+            self._probed(True)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
@@ -148,6 +153,11 @@ class Driver(Protocol):
         return self._ready
 
     @property
+    def is_parting(self) -> bool:
+        """Whether a GOODBYE was said, or waits for a packet that was begun."""
+        return self._connection.is_parting
+
+    @property
     def is_bootstrap(self) -> bool:
         """Whether the other end is a bootstrap node."""
         return self._connection.remote is not None and self._connection.remote.role == "bootstrap"
@@ -166,6 +176,10 @@ class Driver(Protocol):
         if self._connection.remote is None:
             raise LocalProtocolError("the other end has not introduced itself yet")
         return self._connection.remote
+
+    def is_outcome_of(self, attempt: Deferred[Any]) -> bool:
+        """Tell whether this connection is what an attempt of ours has made."""
+        return self._attempt is not None and self._attempt.outcome is attempt
 
     @property
     def record(self) -> Record:
@@ -228,6 +242,11 @@ class Driver(Protocol):
     def _abort(self, reason: Exception) -> None:
         self._act(lambda _: self._connection.connection_lost(reason))
 
+    def _give_way(self, remote: Remote) -> None:
+        """Another connection to the same peer is the link."""
+        self._remote = remote  # not known here yet if nothing but TLS stood
+        self._abort(LinkLost("replaced by a newer connection"))
+
     def _goodbye(self, code: str, text: str = "") -> None:
         self._act(lambda now: self._connection.goodbye(code, text, now))
 
@@ -238,29 +257,28 @@ class Driver(Protocol):
 
         self._act(say)
 
-    def _ping(self) -> bytes:
-        opaque = self._connection.ping(self._clock.seconds())
-        self._act(lambda _: [])
-        return opaque
+    def _ping(self) -> None:
+        def ping(now: float) -> list[Event]:
+            self._connection.ping(now)
+            return []
+
+        self._act(ping)
 
     def _probe(self) -> Deferred[bool]:
-        """Ask for a sign of life; fires with whether it came in time."""
-        opaque = self._ping()
+        """Ask for a sign of life; fires with whether any byte came in time."""
         alive: Deferred[bool] = Deferred()
-        self._probes[opaque] = alive
-        timeout = self._clock.callLater(self.factory.settings.probe_timeout, self._probed, opaque, False)
+        if not self._probes:
+            self._probe_timer = self._clock.callLater(self.factory.settings.probe_timeout, self._probed, False)
+        self._probes.append(alive)
+        self._ping()
+        return alive
 
-        def cancel_timer(answer: bool) -> bool:
-            if timeout.active():
-                timeout.cancel()
-            return answer
-
-        return alive.addCallback(cancel_timer)
-
-    def _probed(self, opaque: bytes, alive: bool) -> None:
-        waiting = self._probes.pop(opaque, None)
-        if waiting is not None:
-            waiting.callback(alive)
+    def _probed(self, alive: bool) -> None:
+        if self._probe_timer is not None and self._probe_timer.active():
+            self._probe_timer.cancel()
+        probes, self._probes = self._probes, []
+        for probe in probes:
+            probe.callback(alive)
 
     def _send_soon(self) -> None:
         """Send what was queued at the end of this turn of the reactor."""
@@ -280,25 +298,29 @@ class Driver(Protocol):
 
     def _act(self, stimulus: Callable[[float], list[Event]]) -> None:
         """Give the connection one stimulus, hand its events over, write what it has to say, re-arm its timer."""
-        if self._in_turn:  # a hook has called us: its caller does the rest
-            self._hand_over(stimulus(self._clock.seconds()))
+        self._events += stimulus(self._clock.seconds())
+        if self._in_turn:  # a hook has called us: whoever called the hook does the rest, in order
             return
         self._in_turn = True
         try:
-            self._hand_over(stimulus(self._clock.seconds()))
-            if self._remote is not None:
-                self._remote.settle()
+            self._hand_over()
             self._flush()
+            while self._events:  # of what was done by whoever had waited for a packet
+                self._hand_over()
+                self._flush()
         finally:
             self._in_turn = False
         self._arm()
 
-    def _hand_over(self, events: list[Event]) -> None:
-        for event in events:
+    def _hand_over(self) -> None:
+        while self._events:
+            event = self._events.popleft()
             if type(event) is DataPacket:
                 self._handle(event)
             else:
                 self._event(event)
+        if self._remote is not None:
+            self._remote.settle()
 
     def _event(self, event: Event) -> None:
         match event:
@@ -306,12 +328,13 @@ class Driver(Protocol):
                 self.factory.introduced(self)
             case Linked():
                 self._linked()
-            case Pong(opaque):
-                self._probed(opaque, True)
+            case Pong():
+                self._link_stands()
             case Goodbye():
                 pass  # its code stands in the reason of peer_lost
             case Register() | Registered() | Peers():
-                self.factory.news_received(self, event)
+                if self._ready:
+                    self.factory.news_received(self, event)
             case Closed(reason, abort):
                 self._closed(reason, abort)
 
@@ -319,26 +342,43 @@ class Driver(Protocol):
         remote, said = self._remote, self._connection.remote
         assert remote is not None and said is not None
         remote.linked(self)
+        if self._connection.state is State.CLOSED:  # by the hook of a link that this one has replaced
+            return
+        if self.factory.contested(self):
+            return
         self._ping()  # measures the round trip
         address = said.addresses[0] if said.addresses else self.transport.getPeer()
         self.peer = PeerInfo(said.node_id, getattr(address, "host", "?"), getattr(address, "port", 0))
         self._ready = True
         self.factory.link_ready(self)
         self._guard(self.peer_ready)
+        if remote.sending_paused:
+            self._sending_paused()
+        if self._connection.is_arbiter:
+            self._link_stands()
+
+    def _link_stands(self) -> None:
+        """Both ends have the link: the arbiter knows by the SELECTED, the other end by the first PONG after it."""
         if self._attempt is not None and not self._attempt.outcome.called:
             self._attempt.outcome.callback(self)
+        if self._remote is not None:
+            self._remote.tell_linked()
 
     def _handle(self, packet: DataPacket) -> None:
         load, clock = self.factory.load, self._clock
+        if not self._ready:  # it came together with what made this connection the link, and that was contested
+            assert self._remote is not None
+            self._remote.packet_handled(packet, "the link was refused")
+            return
         load.handlers += 1
         began = clock.seconds()
         try:
             result = self.packet_received(packet)
+            if isinstance(result, Coroutine):
+                result = Deferred.fromCoroutine(result)
         except BaseException:  # even SystemExit: a handler never takes the node down
             self._handled(packet, Failure())
         else:
-            if isinstance(result, Coroutine):
-                result = Deferred.fromCoroutine(result)
             if isinstance(result, Deferred):
                 _ = result.addCallbacks(lambda _: self._handled(packet, None), lambda f: self._handled(packet, f))
             else:
@@ -384,10 +424,10 @@ class Driver(Protocol):
             if data:
                 self.transport.write(data)
                 continue
-            events = connection.after_sending(self._clock.seconds())
-            if not events:
-                return
-            self._hand_over(events)
+            if connection.is_parting:
+                self._events += connection.after_sending(self._clock.seconds())
+                self._hand_over()
+            return
 
     def _arm(self) -> None:
         """Have the timer fire at the connection's next deadline, or earlier, which does no harm."""
@@ -412,8 +452,6 @@ class Driver(Protocol):
     def _closed(self, reason: Exception, abort: bool) -> None:
         """The connection is over, whatever becomes of the transport."""
         self._leave_transport(abort)
-        for opaque in list(self._probes):
-            self._probed(opaque, False)
         goodbye = self._connection.goodbye_received
         unknown: tuple[int, ...] = ()
         if self._remote is not None:
@@ -427,7 +465,11 @@ class Driver(Protocol):
         else:
             self.factory.attempt_failed(self, reason)
         if self._attempt is not None and not self._attempt.outcome.called:
-            self._attempt.outcome.errback(reason)
+            outcome = self._attempt.outcome
+            if self._remote is None or not self._remote.await_link(outcome):
+                outcome.errback(reason)
+        if self._probes:
+            self._probed(False)
 
     def _leave_transport(self, abort: bool) -> None:
         """Close the transport: last words and FIN, or at once; never later than the abort timer."""

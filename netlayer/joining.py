@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from netlayer.addresses import Address
+from netlayer.dialing import DialerState
 from netlayer.directory import Directory
 from netlayer.driver import Driver
 from netlayer.errors import NodeStopped
@@ -22,6 +23,7 @@ class Joining:
     """Registers at every bootstrap node that is linked, and links the peers that they tell of.
 
     :param answered: is called with the peers to be linked, each time a bootstrap node has answered.
+    :param silent: is told of a bootstrap node that is linked and has not answered in time.
     """
 
     def __init__(
@@ -31,19 +33,22 @@ class Joining:
         directory: Directory,
         *,
         answered: Callable[[list[Wanted]], None],
+        silent: Callable[[Driver], None],
     ) -> None:
         self._factory = factory
         self._wanted = wanted
         self._directory = directory
         self._answered = answered
-        self._renewals: dict[Driver, IDelayedCall] = {}  # of the bootstraps where this node is registered
+        self._silent = silent
+        self._registered: set[Driver] = set()  # the bootstraps that list this node
+        self._timers: dict[Driver, IDelayedCall] = {}  # of all that are linked
         self._waiting: list[Deferred[None]] = []
         self._stopped = False
 
     @property
     def joined(self) -> bool:
         """Whether this node is registered at a bootstrap node that is linked."""
-        return bool(self._renewals)
+        return bool(self._registered)
 
     def when_joined(self) -> Deferred[None]:
         """Return a Deferred that fires as soon as :attr:`joined` is true."""
@@ -57,30 +62,35 @@ class Joining:
         return joined
 
     def register(self, bootstrap: Driver) -> None:
-        """Ask a bootstrap node that is linked to list this node."""
-        local = self._factory.local
-        bootstrap._say(Register(local.addresses, local.ephemeral, self._factory.settings.records))
+        """Ask a bootstrap node that has been linked to list this node, now and again and again."""
+        if not self._stopped:
+            self._set_timer(bootstrap, self._factory.settings.timeout, self._not_answered)
+            self._ask(bootstrap)
 
     def news_received(self, bootstrap: Driver, news: Registered | Peers) -> None:
         """A bootstrap node has sent records."""
+        if self._stopped:
+            return
+        wanted = [wanted for record in news.records if (wanted := self._learn(record)) is not None]
         if isinstance(news, Registered):
             self._renew_later(bootstrap)
+        self._answered(wanted)
+        if self._registered:
             waiting, self._waiting = self._waiting, []
             for joined in waiting:
                 joined.callback(None)
-        wanted = [wanted for record in news.records if (wanted := self._learn(record)) is not None]
-        self._answered(wanted)
 
     def lost(self, bootstrap: Driver) -> None:
         """The link to a bootstrap node is gone."""
-        renewal = self._renewals.pop(bootstrap, None)
-        if renewal is not None:
-            renewal.cancel()
+        self._registered.discard(bootstrap)
+        timer = self._timers.pop(bootstrap, None)
+        if timer is not None:
+            timer.cancel()
 
     def stop(self) -> None:
         """Register nowhere any more."""
         self._stopped = True
-        for bootstrap in list(self._renewals):
+        for bootstrap in list(self._timers):
             self.lost(bootstrap)
         waiting, self._waiting = self._waiting, []
         for joined in waiting:
@@ -94,28 +104,43 @@ class Joining:
         endpoint = client_endpoint(self._factory.reactor, address)
         wanted = Wanted(Reason.MET, str(address), endpoint, expected_id=record.node_id)
         wanted.fingerprint, wanted.ephemeral = record.fingerprint, record.ephemeral
-        wanted.until = self._wanted_until(record)
+        wanted.until = self._wanted.wanted_until(ephemeral=record.ephemeral)
         return self._wanted.add(("met", record.node_id, record.fingerprint), wanted, delay=delay)
 
     # ---- private
 
+    def _ask(self, bootstrap: Driver) -> None:
+        local = self._factory.local
+        bootstrap._say(Register(local.addresses, local.ephemeral, self._factory.settings.records))
+
+    def _not_answered(self, bootstrap: Driver) -> None:
+        settings = self._factory.settings
+        self._factory.log.warn(
+            "the bootstrap node at {address} has not answered for {seconds:g} s",
+            address=bootstrap.address,
+            seconds=settings.timeout,
+        )
+        self._set_timer(bootstrap, settings.lease_renewal, self._renew)
+        self._silent(bootstrap)
+
     def _renew_later(self, bootstrap: Driver) -> None:
-        before = self._renewals.pop(bootstrap, None)
-        if before is not None:
-            before.cancel()
-        elif not self.joined:
+        if not self.joined:
             self._factory.log.info(
                 "joined the network through the bootstrap node at {address}", address=bootstrap.address
             )
-        settings, factory = self._factory.settings, self._factory
-        delay = settings.lease_renewal * factory.rng.uniform(0.8, 1.2)
-        self._renewals[bootstrap] = factory.clock.callLater(delay, self._renew, bootstrap)
+        self._registered.add(bootstrap)
+        delay = self._factory.settings.lease_renewal * self._factory.rng.uniform(0.8, 1.2)
+        self._set_timer(bootstrap, delay, self._renew)
 
     def _renew(self, bootstrap: Driver) -> None:
-        self._renewals[bootstrap] = self._factory.clock.callLater(
-            self._factory.settings.lease_renewal, self._renew, bootstrap
-        )
-        self.register(bootstrap)
+        self._set_timer(bootstrap, self._factory.settings.lease_renewal, self._renew)
+        self._ask(bootstrap)
+
+    def _set_timer(self, bootstrap: Driver, delay: float, call: Callable[[Driver], None]) -> None:
+        before = self._timers.pop(bootstrap, None)
+        if before is not None and before.active():
+            before.cancel()
+        self._timers[bootstrap] = self._factory.clock.callLater(delay, call, bootstrap)
 
     def _learn(self, record: Record) -> Wanted | None:
         """Use a record; return the peer if it is to be linked."""
@@ -130,15 +155,11 @@ class Joining:
             if wanted.reason is Reason.MET and wanted.fingerprint != record.fingerprint:
                 self._wanted.drop(wanted)  # another key holds the id now
             elif wanted.reason is Reason.MET:
-                wanted.until = self._wanted_until(record)
+                wanted.until = self._wanted.wanted_until(ephemeral=record.ephemeral)
                 return wanted
             else:
                 return wanted
-        if len(factory.links()) + len(list(self._wanted)) >= factory.settings.max_connections:
+        on_their_way = sum(wanted.dialer.state is not DialerState.LINKED for wanted in self._wanted)
+        if len(factory.links()) + on_their_way >= factory.settings.max_connections:
             return None
         return self.want_met(record)
-
-    def _wanted_until(self, record: Record) -> float:
-        settings = self._factory.settings
-        away = settings.lease_grace + settings.lease_renewal if record.ephemeral else settings.wanted_for
-        return self._factory.clock.seconds() + away

@@ -29,6 +29,7 @@ class Listening:
     def __init__(self, reactor: Any, where: object, settings: Settings) -> None:
         self.address: Address | None = None
         self._port: IListeningPort | None = None
+        self._closed: Deferred[Any] = succeed(None)
         self._host: str | None = None  # as it was configured, if it was
         self._endpoint: IStreamServerEndpoint
         if IStreamServerEndpoint.providedBy(where):
@@ -61,8 +62,9 @@ class Listening:
         if self._port is not None:
             return
         outcome: list[IListeningPort | Failure] = []
-        _ = factory.listen(self._endpoint).addBoth(outcome.append)
+        listening = factory.listen(self._endpoint).addBoth(outcome.append)
         if not outcome:
+            listening.cancel()
             raise ListenError(self._text, "the endpoint does not bind at once")
         if isinstance(outcome[0], Failure):
             error = outcome[0].value
@@ -79,7 +81,11 @@ class Listening:
     def close(self) -> Deferred[Any]:
         """Stop listening."""
         port, self._port = self._port, None
-        return maybeDeferred(port.stopListening) if port is not None else succeed(None)
+        if port is not None:
+            self._closed = maybeDeferred(port.stopListening)
+        waiting: Deferred[Any] = Deferred()
+        _ = self._closed.addBoth(lambda _: waiting.callback(None))
+        return waiting
 
 
 def _parse(reactor: Any, description: str, settings: Settings) -> IStreamServerEndpoint:

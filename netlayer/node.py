@@ -6,10 +6,11 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from netlayer import reactor_thread
 from netlayer.addresses import PeerInfo, parse_address, parse_peer
@@ -30,6 +31,9 @@ Twisted = Literal["twisted"]
 Mode = TypeVar("Mode", Literal["blocking"], Literal["twisted"])
 T = TypeVar("T")
 
+#: The node whose handler runs; coroutines keep it while they wait.
+_handling: ContextVar[Any] = ContextVar("_handling", default=None)
+
 #: Seconds that a blocking verb allows above the time that its Deferred allows itself.
 MARGIN = 5.0
 
@@ -47,7 +51,12 @@ class NodeProtocol(PeerProtocol):
         """Have the node handle a packet."""
         node = self._node
         logger.debug("node %s: packet from %s received", node.node_id, packet.sender_id)
-        return node.handle_data(packet)
+        before = _handling.set(node)
+        try:
+            result = node.handle_data(packet)
+            return Deferred.fromCoroutine(result) if isinstance(result, Coroutine) else result
+        finally:
+            _handling.reset(before)
 
     def peer_lost(self, reason: LinkLost) -> Any:
         """Tell the node, unless the peer is a bootstrap node."""
@@ -197,7 +206,13 @@ class Node(Generic[Mode]):
     def shutdown(self: Node[Twisted]) -> Deferred[None]: ...
 
     def shutdown(self) -> Any:
-        """Stop listening, say goodbye, wait for receipts under way, close everything. Can be called again."""
+        """Stop listening, say goodbye, wait for receipts under way, close everything. Can be called again.
+
+        In a handler of this node it only begins that, as it would have to wait for the handler.
+        """
+        if _handling.get() is self:
+            _ = self._service.stop()
+            return succeed(None)
         return self._shut_down()
 
     @overload
@@ -265,7 +280,7 @@ class Node(Generic[Mode]):
     def wait(self: Node[Twisted]) -> Deferred[None]: ...
 
     def wait(self) -> Any:
-        """Wait until the node is shut down. Ctrl-C shuts it down, and so does whatever a signal handler raises.
+        """Wait until the node is shut down. Ctrl-C shuts it down, and so does a signal handler that calls sys.exit().
 
         :raises NotStarted: when there is nothing to wait for yet.
         """
@@ -275,11 +290,11 @@ class Node(Generic[Mode]):
         self._require_started()
         try:
             reactor_thread.wait_for(self._ended)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit) as end:
+            reactor_thread.end_asked_for()
             self._shut_down()
-        except SystemExit:
-            self._shut_down()
-            raise
+            if isinstance(end, SystemExit):
+                raise
         return None
 
     # ---- answers

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal, cast, overload
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -17,11 +17,19 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from netlayer.addresses import PeerInfo, parse_node_id
 from netlayer.config import Settings
 from netlayer.driver import Attempt, Driver
-from netlayer.errors import ConfigurationError, DeliveryError, LinkLost, LocalProtocolError, NodeStopped
+from netlayer.errors import (
+    ConfigurationError,
+    DeliveryError,
+    LinkLost,
+    LocalProtocolError,
+    NodeStopped,
+    PeerUnreachable,
+)
 from netlayer.handlers import DataPacket
 from netlayer.identity import Identity
 from netlayer.nodelog import NodeLog
@@ -29,6 +37,7 @@ from netlayer.remote import Remote
 from netlayer.sansio.connection import State
 from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.load import NodeLoad, SharedPayload
+from netlayer.sansio.selection import CLONE_RETRY
 from netlayer.sansio.streams import OutgoingPacket
 from netlayer.tls import MutualTLS
 from netlayer.wire.messages import (
@@ -95,7 +104,7 @@ class PeerProtocol(Driver):
 
     # ---- hooks, for subclasses
 
-    def peer_ready(self) -> None:
+    def peer_ready(self) -> Any:
         """The peer is proven and this connection is the link to it. Packets can be sent from now on."""
 
     def packet_received(self, packet: DataPacket) -> Any:
@@ -105,13 +114,13 @@ class PeerProtocol(Driver):
             makes the sender's receipt a :class:`~netlayer.errors.HandlerFailed`.
         """
 
-    def peer_lost(self, reason: LinkLost) -> None:
+    def peer_lost(self, reason: LinkLost) -> Any:
         """This connection carries no packets any more. What it has received was handed over before."""
 
-    def sending_paused(self) -> None:
+    def sending_paused(self) -> Any:
         """More than half of the send queue is filled: stop sending for a while, or see QueueFull soon."""
 
-    def sending_resumed(self) -> None:
+    def sending_resumed(self) -> Any:
         """Less than a quarter of the send queue is filled, after :meth:`sending_paused`."""
 
     def _session(self) -> Remote:
@@ -156,7 +165,7 @@ class PeerFactory(Factory):
     role: Role = "peer"
     noisy = False
     #: What a second key for a linked id is told; a mere peer may be wrong about ids, so it says "later".
-    id_taken_retry: float | None = 2.0
+    id_taken_retry: float | None = CLONE_RETRY
 
     def __init__(
         self,
@@ -196,10 +205,11 @@ class PeerFactory(Factory):
             agent=AGENT,
         )
         self.log = NodeLog(self.local.node_id)
-        self._tls = MutualTLS(self.identity)
+        self._tls = MutualTLS(self.identity, reactor)
         self._connections: dict[Driver, None] = {}  # ordered by age
         self._remotes: dict[bytes, Remote] = {}
         self._by_id: dict[int, Remote] = {}
+        self._dials: set[Callable[[Exception], None]] = set()  # each gives up an attempt that is under way
         self._stopped: Deferred[None] | None = None
         self._stop_timer: IDelayedCall | None = None
 
@@ -224,18 +234,22 @@ class PeerFactory(Factory):
 
         :param expected_id: the node id that has to answer, if one was meant.
         :param expected_fingerprint: the key that has to answer, if one is known.
-        :returns: fires with the protocol when it is the link to the peer. Cancelling it gives up.
+        :returns: fires with the protocol that is the link to the peer: the one that was dialed, or another one if the
+            peer has dialed us meanwhile. Fails after ``timeout``, for connecting and for the handshake each. Cancelling
+            it gives up, unless the link stands already.
         """
         if self._stopped is not None:
             return fail(NodeStopped())
         made: list[PeerProtocol] = []
 
-        def cancel(_: Deferred[PeerProtocol]) -> None:
+        def give_up(error: Exception) -> None:
             connecting.cancel()
             for protocol in made:
-                protocol._abort(LinkLost("the attempt was given up"))
+                if not protocol.is_link:
+                    protocol._abort(error)
+            failed(Failure(error))
 
-        outcome: Deferred[PeerProtocol] = Deferred(cancel)
+        outcome: Deferred[PeerProtocol] = Deferred(lambda _: give_up(CancelledError()))
         attempt = Attempt(outcome, expected_id, expected_fingerprint)
 
         def build() -> PeerProtocol:
@@ -243,13 +257,21 @@ class PeerFactory(Factory):
             made.append(protocol)
             return protocol
 
-        connecting = self._tls.connect(endpoint, _Dialing(build))
-
-        def failed(reason: Any) -> None:
+        def failed(reason: Failure) -> None:
             if not outcome.called:
                 outcome.errback(reason)
 
-        _ = connecting.addErrback(failed)
+        def late(_: object, seconds: float) -> Failure:
+            return Failure(LinkLost(f"no connection within {seconds:g} s"))
+
+        def over(result: object) -> object:
+            self._dials.discard(give_up)
+            return result
+
+        connecting = self._tls.connect(endpoint, _Dialing(build))
+        self._dials.add(give_up)
+        _ = outcome.addBoth(over)
+        _ = connecting.addTimeout(self.settings.timeout, self.clock, late).addErrback(failed)
         return outcome
 
     def make_packet(self, data: Any, *, confirm: bool = False, broadcast: bool = False) -> OutgoingPacket:
@@ -292,6 +314,9 @@ class PeerFactory(Factory):
             remote = link._remote
             if remote is None or link.is_bootstrap:
                 continue
+            if link.is_parting:
+                confirmed[remote.node_id] = fail(PeerUnreachable(remote.node_id, 0, "the link ends"))
+                continue
             packet = OutgoingPacket(first.tag, first.payload, flags=first.flags, shared=first.shared)
             try:
                 confirmed[remote.node_id] = remote.submit_confirmed(packet)
@@ -317,6 +342,11 @@ class PeerFactory(Factory):
         """Return what is known of the peer that answers for this id, or None."""
         return self._by_id.get(node_id)
 
+    def awaited(self, node_id: int | None) -> bool:
+        """Tell whether packets to this id are unsent or without a receipt."""
+        remote = self._by_id.get(node_id) if node_id is not None else None
+        return remote is not None and remote.delivery.queued > 0
+
     def is_linked(self, node_id: int) -> bool:
         """Tell whether the peer of this id is linked."""
         remote = self._by_id.get(node_id)
@@ -329,6 +359,10 @@ class PeerFactory(Factory):
             if remote is not None and remote.link is None:
                 remote.fail_unwritten(error)
 
+    def connections_to(self, fingerprint: bytes) -> list[Driver]:
+        """Return every connection whose other end has proven this key, links and handshakes alike."""
+        return [protocol for protocol in list(self._connections) if protocol.fingerprint == fingerprint]
+
     def links(self) -> list[PeerProtocol]:
         """Return the links that stand, oldest first."""
         return [cast(PeerProtocol, protocol) for protocol in list(self._connections) if protocol.is_link]
@@ -337,7 +371,7 @@ class PeerFactory(Factory):
         """Return who is linked, bootstraps left out, oldest link first."""
         return [link.peer for link in self.links() if link.peer is not None and not link.is_bootstrap]
 
-    def stop(self, code: str = "shutdown") -> Deferred[None]:
+    def stop(self) -> Deferred[None]:
         """Say goodbye on every link, close everything else, and end all deliveries.
 
         :returns: fires when every connection is closed, after ``shutdown_timeout`` at the latest.
@@ -348,11 +382,20 @@ class PeerFactory(Factory):
             return waiting
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
+        for give_up in list(self._dials):
+            give_up(NodeStopped())
+        for remote in {*self._remotes.values(), *self._by_id.values()}:
+            remote.fail_unwritten(NodeStopped())
         for protocol in list(self._connections):
-            protocol._goodbye(code)
+            protocol._goodbye("shutdown")
         self._stop_timer = self.clock.callLater(self.settings.shutdown_timeout * 0.9, self._abort_all)
         self._stop_if_empty()
         return stopped
+
+    @property
+    def node_id(self) -> int:
+        """The id of this node."""
+        return self.local.node_id
 
     @property
     def stopping(self) -> bool:
@@ -386,7 +429,7 @@ class PeerFactory(Factory):
             protocol._reject(RejectCode.SHUTTING_DOWN)
             return
         known = self._remotes.get(fingerprint)
-        if (known is None or known.link is None) and not self._has_room(protocol):
+        if (known is None or not known.connections) and not self._has_room():
             protocol._reject(RejectCode.FULL, f"this node has {self.settings.max_connections} links")
             return
         holder = self._by_id.get(said.node_id)
@@ -395,16 +438,26 @@ class PeerFactory(Factory):
             return
         _ = holder.link._probe().addCallback(self._id_judged, protocol, holder)
 
+    def contested(self, protocol: Driver) -> bool:
+        """Refuse a connection whose peer's id another key has taken while the handshake was under way."""
+        holder = self._by_id.get(protocol.introduction.node_id)
+        if holder is None or holder is protocol._remote or holder.link is None:
+            return False
+        self._refuse_id(protocol, holder.link)
+        return True
+
     def link_ready(self, protocol: Driver) -> None:
         """A connection became the link to its peer, which answers for its id from now on."""
         remote, said = protocol._remote, protocol.introduction
         assert remote is not None
+        if self._by_id.get(remote.node_id) is remote:
+            del self._by_id[remote.node_id]  # the same key may have had another id before
         remote.node_id = remote.delivery.peer_id = said.node_id
         before = self._by_id.get(said.node_id)
         self._by_id[said.node_id] = remote
         if before is not None and before is not remote:
             before.end(f"another key answers for id {said.node_id}")
-            remote.delivery.adopt(before.delivery)
+            remote.adopt(before)
             self._forget(before)
         self.observer.link_ready(protocol)
 
@@ -438,15 +491,19 @@ class PeerFactory(Factory):
         if protocol.state is not State.JUDGING:
             return
         if holder_lives and holder.link is not None:
-            text = f"id {holder.node_id} is held by another key that is linked"
-            protocol._reject(RejectCode.ID_TAKEN, text, self.id_taken_retry)
+            self._refuse_id(protocol, holder.link)
             return
         holder.close_all(LinkLost(f"silent, and another key claims id {holder.node_id}"))
         self._accept(protocol)
 
-    def _has_room(self, protocol: Driver) -> bool:
-        taken = sum(1 for other in self._connections if other is not protocol and other.is_link)
-        return taken < self.settings.max_connections
+    def _refuse_id(self, protocol: Driver, holder: Driver) -> None:
+        text = f"id {protocol.introduction.node_id} is held by another key that is linked"
+        # A holder that says goodbye right now may be the predecessor of who asks.
+        protocol._reject(RejectCode.ID_TAKEN, text, CLONE_RETRY if holder.is_parting else self.id_taken_retry)
+
+    def _has_room(self) -> bool:
+        """Tell whether another peer may be accepted; those on their way to a link count."""
+        return len({other._remote for other in self._connections} - {None}) < self.settings.max_connections
 
     def _new_remote(self, node_id: int, fingerprint: bytes | None) -> Remote:
         return Remote(

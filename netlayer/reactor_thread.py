@@ -24,6 +24,7 @@ __all__ = [
     "Stoppable",
     "block_on",
     "default_reactor",
+    "end_asked_for",
     "in_reactor_thread",
     "keep_running",
     "require_blocking_allowed",
@@ -140,7 +141,14 @@ def keep_running(what: Stoppable, caller: FrameType | None) -> None:
     """
     main = sys.modules.get("__main__")
     by_script = caller is not None and main is not None and caller.f_globals is main.__dict__
-    _process.running.setdefault(what, by_script and not called_by_test(caller))
+    with _process.changed:
+        _process.running.setdefault(what, by_script and not called_by_test(caller))
+
+
+def end_asked_for() -> None:
+    """Note that the user wants the program to end: its end waits for nothing that runs now."""
+    with _process.changed:
+        _process.running = dict.fromkeys(_process.running, False)
 
 
 def stopped(what: Stoppable) -> None:

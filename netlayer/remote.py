@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from netlayer.config import Settings
-from netlayer.errors import LinkLost, PeerLost
+from netlayer.errors import LinkLost, NodeStopped, PeerLost
 from netlayer.handlers import DataPacket
 from netlayer.nodelog import NodeLog
 from netlayer.sansio.delivery import Delivery
@@ -31,6 +31,7 @@ class Remote:
     :param forget: called when nothing would be lost if this object were forgotten.
     :ivar link: the protocol through which packets flow, or None.
     :ivar connections: all its protocols, the link included.
+    :ivar sending_paused: whether the application was asked to stop sending for a while.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Remote:
         self._attached: Driver | None = None  # the connection that the delivery works with
         self._timer: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
-        self._sending_paused = False
+        self._tell_linked: list[Deferred[Driver]] = []
+        self._unknown: list[int] = []  # what the end of the link will tell
+        self.sending_paused = False
 
     # ---- packets
 
@@ -69,13 +72,15 @@ class Remote:
         :raises PacketTooLarge: when the peer takes no packets of this size.
         """
         number = self.delivery.submit(packet)
-        if not self._sending_paused and self.delivery.queued >= self._settings.queue_limit // 2:
-            self._sending_paused = True
+        if not self.sending_paused and self.delivery.queued >= self.delivery._queue_limit() // 2:
+            self.sending_paused = True
             if self.link is not None:
                 self.link._sending_paused()
         if self.link is not None:
             self.link._send_soon()
-        self._arm(packet.deadline)
+            self._arm(packet.deadline)
+        else:
+            self._arm(self.delivery.next_deadline())
         return number
 
     def submit_confirmed(self, packet: OutgoingPacket) -> Deferred[None]:
@@ -99,8 +104,15 @@ class Remote:
     def fail_unwritten(self, error: Exception) -> None:
         """Fail the packets that were never written: the peer can't be reached."""
         self.delivery.fail_unwritten(error)
-        self._log_unknown(self.settle())
+        self.settle()
         self._forget_if_idle()
+
+    def adopt(self, other: Remote) -> None:
+        """Take over what waits for `other`, which was made before it was known that this is who is meant."""
+        self.delivery.adopt(other.delivery)
+        self._drained += other._drained
+        other._drained = []
+        self._arm(self.delivery.next_deadline())
 
     def packet_handled(self, packet: DataPacket, failure: str | None) -> None:
         """The handler of a packet that came from this peer has finished."""
@@ -111,16 +123,13 @@ class Remote:
 
     def when_drained(self) -> Deferred[None]:
         """Return a Deferred that fires when nothing is queued or in flight any more, whatever its outcome was."""
-        drained: Deferred[None] = Deferred(lambda d: self._drained.remove(d))
+        drained: Deferred[None] = Deferred()
         self._drained.append(drained)
         self.settle()
         return drained
 
-    def settle(self) -> tuple[int, ...]:
-        """Tell whoever waits for packets that have ended.
-
-        :returns: the numbers of plain sends of which nobody will ever know what became of them.
-        """
+    def settle(self) -> None:
+        """Tell whoever waits for packets that have ended."""
         unknown = []
         for packet in self.delivery.take_settled():
             waiter, packet.waiter = packet.waiter, None
@@ -138,14 +147,22 @@ class Remote:
                     peer=self.node_id,
                     error=packet.error,
                 )
-        queued = self.delivery.queued
-        if self._sending_paused and queued <= self._settings.queue_limit // 4:
-            self._sending_paused = False
+        if unknown:
+            self._unknown += unknown
+            self._log.warn(
+                "the outcome of {count} packets to peer {peer} is unknown: the session has ended",
+                count=len(unknown),
+                peer=self.node_id,
+                numbers=unknown,
+            )
+        if self.sending_paused and self.delivery.queued <= self.delivery._queue_limit() // 4:
+            self.sending_paused = False
             if self.link is not None:
                 self.link._sending_resumed()
         while self._drained and not self.delivery.queued:
-            self._drained.pop(0).callback(None)
-        return tuple(unknown)
+            drained = self._drained.pop(0)
+            if not drained.called:  # cancelled
+                drained.callback(None)
 
     # ---- connections
 
@@ -162,6 +179,27 @@ class Remote:
         """A connection was selected by both ends."""
         self._work_with(protocol)
         self.link = protocol
+        self._unknown = []
+
+    def await_link(self, linked: Deferred[Driver]) -> bool:
+        """Have a Deferred fire with the link, which another connection is or may become; return whether one may."""
+        if not self.connections:
+            return False
+        self._tell_linked.append(linked)
+        if self.link is not None and self.link.is_link:
+            self.tell_linked()
+        return True
+
+    def tell_linked(self) -> None:
+        """Tell whoever waits for the link that it stands, and has told the application so."""
+        waiting, self._tell_linked = self._tell_linked, []
+        for linked in waiting:
+            if linked.called:  # cancelled
+                continue
+            if self.link is not None:
+                linked.callback(self.link)
+            else:
+                linked.errback(LinkLost("the link was lost at once"))
 
     def lost(self, protocol: Driver, *, reason: str, session_over: bool) -> tuple[int, ...]:
         """A connection is over.
@@ -172,17 +210,20 @@ class Remote:
         self.connections.discard(protocol)
         if self.link is protocol:
             self.link = None
-        unknown: tuple[int, ...] = ()
+        unknown: list[int] = []
         if self._attached is protocol:
             self._attached = None
             self.delivery.detach(self._clock.seconds())
             if session_over:
                 self.delivery.end_session(reason)
-            unknown = self.settle()
+            self.settle()
+            unknown, self._unknown = self._unknown, []
             self._arm(self.delivery.next_deadline())
         self._decide(self._selection.lost(protocol))
+        if not self.connections:
+            self._link_failed(LinkLost(reason))
         self._forget_if_idle()
-        return unknown
+        return tuple(unknown)
 
     def close_all(self, reason: LinkLost) -> None:
         """Abort every connection."""
@@ -193,12 +234,13 @@ class Remote:
         """Forget this peer: another identity answers for its id. What was never written stays in the queue."""
         self.close_all(LinkLost(reason))
         self.delivery.end_session(reason)
-        self._log_unknown(self.settle())
+        self.settle()
 
     def close(self, error: Exception | None = None) -> None:
         """End everything; the object is not used again."""
         self.delivery.close(error)
-        self._log_unknown(self.settle())
+        self.settle()
+        self._link_failed(NodeStopped())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -218,9 +260,9 @@ class Remote:
 
     def _work_with(self, protocol: Driver) -> None:
         self._attached = protocol
-        for other in list(self.connections):
+        for other in protocol.factory.connections_to(protocol.fingerprint):
             if other is not protocol:
-                other._abort(LinkLost("replaced by a newer connection"))
+                other._give_way(self)
 
     def _arm(self, deadline: float | None) -> None:
         """Make sure that the timer fires at `deadline` or earlier."""
@@ -236,7 +278,7 @@ class Remote:
         self._timer = None
         now = self._clock.seconds()
         self.delivery.deadline_reached(now)
-        self._log_unknown(self.settle())
+        self.settle()
         self._decide(self._selection.deadline_reached(now))
         self._arm(self.delivery.next_deadline())
         self._arm(self._selection.next_deadline())
@@ -246,11 +288,8 @@ class Remote:
         if not self.connections and self.delivery.idle:
             self._forget(self)
 
-    def _log_unknown(self, numbers: tuple[int, ...]) -> None:
-        if numbers:
-            self._log.warn(
-                "the outcome of {count} packets to peer {peer} is unknown: the session has ended",
-                count=len(numbers),
-                peer=self.node_id,
-                numbers=numbers,
-            )
+    def _link_failed(self, error: Exception) -> None:
+        waiting, self._tell_linked = self._tell_linked, []
+        for linked in waiting:
+            if not linked.called:
+                linked.errback(error)

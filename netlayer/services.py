@@ -90,8 +90,9 @@ class PeerService(Service, LinkObserver):
         self._reactor = reactor
         self._listening = Listening(reactor, listen, settings if settings is not None else Settings())
         self._advertise = parse_address(advertise) if advertise is not None else None
-        self._bootstraps = [self._bootstrap(where) for where in _several("bootstraps", bootstraps)]
-        self._configured = [self._configured_peer(where) for where in _several("peers", peers)]
+        # Each once, however often it is named.
+        self._bootstraps = dict(self._bootstrap(where) for where in _several("bootstraps", bootstraps))
+        self._configured = dict(self._configured_peer(where) for where in _several("peers", peers))
         if data_dir is not None and identity is None:
             identity = _stored_identity(data_dir)
         options: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
@@ -107,10 +108,17 @@ class PeerService(Service, LinkObserver):
         )
         self._directory = Directory()
         self._wanted = WantedPeers(reactor, self.factory, unreachable=self._peer_unreachable)
-        self._joining = Joining(self.factory, self._wanted, self._directory, answered=self._bootstrap_answered)
+        self._joining = Joining(
+            self.factory,
+            self._wanted,
+            self._directory,
+            answered=self._bootstrap_answered,
+            silent=self._bootstrap_silent,
+        )
         self._state = "new"
         self._linked_since: dict[Driver, float] = {}
         self._first_answer: Deferred[list[Wanted]] | None = None
+        self._hopeless: set[Wanted] = set()  # bootstrap nodes from which no answer is awaited
         self._starting: Deferred[NodeStatus] | None = None
         self._stopping: Deferred[None] | None = None
         self._enders: list[Deferred[None]] = []
@@ -143,7 +151,8 @@ class PeerService(Service, LinkObserver):
         """
         if self._stopping is None:
             self._state = "stopping"
-            self._stopping = Deferred.fromCoroutine(self._stop())
+            self._stopping = Deferred()  # first of all, as whoever waits for us may call us again
+            _ = Deferred.fromCoroutine(self._stop()).chainDeferred(self._stopping)
         waiting: Deferred[None] = Deferred()
         _ = self._stopping.addBoth(lambda result: waiting.callback(None))
         return waiting
@@ -233,8 +242,12 @@ class PeerService(Service, LinkObserver):
         self._wanted.linked(protocol)
         if protocol.is_bootstrap:
             self._joining.register(protocol)
-        else:
-            self._directory.learn(protocol.record)
+            return
+        self._directory.learn(protocol.record)
+        for wanted in self._wanted.of(said.node_id, protocol.fingerprint):
+            if wanted.reason is Reason.BOOTSTRAP:
+                self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
+                self._give_up(wanted)
 
     def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
         """A link is gone. A peer that did not say goodbye is wanted back."""
@@ -252,6 +265,8 @@ class PeerService(Service, LinkObserver):
                 self._wanted.drop(wanted)
         elif not protocol.is_bootstrap and not met and self._redials_met:
             self._joining.want_met(record, delay=self.factory.rng.uniform(0.0, self.factory.settings.backoff_first))
+        if protocol._remote is not None:
+            protocol._remote.delivery.can_dial = bool(self._wanted.of(record.node_id, record.fingerprint))
 
     def packets_wait(self, remote: Remote) -> None:
         """Somebody sends to a peer that has no link."""
@@ -273,7 +288,7 @@ class PeerService(Service, LinkObserver):
             address = self._advertise or self._listening.advertised
             self.factory.announce((NetAddress(address.host, address.port),))
             self.factory.log.info("started at {address}", address=self._listening.address)
-            configured = [self._wanted.add(key, wanted) for key, wanted in self._configured]
+            configured = [self._wanted.add(key, wanted) for key, wanted in self._configured.items()]
             to_try = await self._join() + configured
             await DeferredList([wanted.dialer.when_tried() for wanted in to_try])
         except (ListenError, ConfigurationError, JoinRefused):
@@ -289,7 +304,7 @@ class PeerService(Service, LinkObserver):
         if not self._bootstraps:
             return []
         self._first_answer = Deferred()
-        for key, wanted in self._bootstraps:
+        for key, wanted in self._bootstraps.items():
             self._wanted.add(key, wanted)
         return await self._first_answer
 
@@ -321,15 +336,24 @@ class PeerService(Service, LinkObserver):
         """One attempt and all its retries have failed."""
         if wanted.node_id is not None or wanted.fingerprint is not None:
             self.factory.fail_unwritten(wanted.node_id, wanted.fingerprint, error)
-        bootstraps = [wanted for _, wanted in self._bootstraps]
-        if wanted in bootstraps and self._first_answer is not None and not self._first_answer.called:
-            if not all(w.refused or w.reported for w in bootstraps):
-                return
-            refused = next((w.refused for w in bootstraps if w.refused is not None), None)
-            if refused is not None:
-                self._first_answer.errback(refused)
-            else:
-                self._first_answer.callback([])
+        self._give_up(wanted)
+
+    def _bootstrap_silent(self, protocol: Driver) -> None:
+        """A bootstrap node is linked and does not answer."""
+        for wanted in self._wanted.of(protocol.introduction.node_id, protocol.fingerprint):
+            self._give_up(wanted)
+
+    def _give_up(self, wanted: Wanted) -> None:
+        """Let the start wait no longer for a bootstrap node."""
+        bootstraps = self._bootstraps.values()
+        self._hopeless.add(wanted)
+        if self._first_answer is None or self._first_answer.called or not self._hopeless.issuperset(bootstraps):
+            return
+        refused = next((w.refused for w in bootstraps if w.refused is not None), None)
+        if refused is not None:
+            self._first_answer.errback(refused)
+        else:
+            self._first_answer.callback([])
 
     # ---- private: sending
 
@@ -344,7 +368,7 @@ class PeerService(Service, LinkObserver):
     def _reachable(self, node_id: int, address: Address | None) -> Remote:
         """Return the peer of an id, having made sure that it is linked or dialed."""
         remote = self.factory.find(node_id)
-        if remote is not None and remote.link is not None:
+        if remote is not None and remote.link is not None and not remote.link.is_parting:
             return remote
         wanted = self._wanted.of(node_id, remote.fingerprint if remote is not None else None)
         record = self._directory.get(node_id)
@@ -353,8 +377,8 @@ class PeerService(Service, LinkObserver):
         if address is not None and str(address) not in [w.address for w in wanted]:
             asked = Wanted(Reason.ASKED, str(address), client_endpoint(self._reactor, address), expected_id=node_id)
             wanted = [*wanted, self._wanted.add(("asked", node_id, address), asked)]
-        if not wanted and remote is None:
-            raise UnknownPeer(node_id)
+        if not wanted and (remote is None or remote.delivery.session is None):
+            raise UnknownPeer(node_id)  # with a session, the peer itself may come back
         return self.factory.remote_by_id(node_id)
 
     def _broadcast(self, data: Any) -> Deferred[BroadcastReport]:

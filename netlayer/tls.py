@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
+    IAddress,
     IListeningPort,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -35,17 +38,18 @@ ALPN = b"netlayer"
 class MutualTLS:
     """Puts TLS with the identity of this node around endpoints."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, clock: IReactorTime) -> None:
         self._context = _make_context(identity)
+        self._clock = clock
 
     def listen(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen for TLS connections at `endpoint`; `factory` builds the protocols inside."""
-        listening: Deferred[IListeningPort] = endpoint.listen(_wrap(self, False, factory))
+        listening: Deferred[IListeningPort] = endpoint.listen(_Wrapper(self, False, factory, self._clock))
         return listening
 
     def connect(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect to `endpoint`. The Deferred fires when TCP stands, before TLS does."""
-        connecting: Deferred[IProtocol] = endpoint.connect(_wrap(self, True, factory))
+        connecting: Deferred[IProtocol] = endpoint.connect(_Wrapper(self, True, factory, self._clock))
         return connecting
 
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
@@ -64,16 +68,26 @@ def proven_fingerprint(connection: SSL.Connection) -> bytes:
     """
     if connection.get_alpn_proto_negotiated() != ALPN:
         raise RemoteProtocolError("the other end does not speak netlayer (ALPN)")
-    certificate = connection.get_peer_certificate(as_cryptography=True)
-    if certificate is None:
-        raise RemoteProtocolError("the other end has shown no certificate")
-    return certificate_fingerprint(certificate)
+    try:
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        if certificate is None:
+            raise RemoteProtocolError("the other end has shown no certificate")
+        return certificate_fingerprint(certificate)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # OpenSSL reads more than cryptography does
+        raise RemoteProtocolError("the certificate of the other end can't be read") from None
 
 
-def _wrap(creator: MutualTLS, dials: bool, factory: IProtocolFactory) -> TLSMemoryBIOFactory:
-    wrapper = TLSMemoryBIOFactory(creator, dials, factory)
-    wrapper.noisy = False
-    return wrapper
+class _Wrapper(TLSMemoryBIOFactory):
+    """Puts TLS around what a factory builds, if it builds anything.
+
+    Twisted's own class would put it around None, and would gather small writes, which the driver has done already.
+    """
+
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
+        inner = self.wrappedFactory.buildProtocol(addr)
+        return None if inner is None else TLSMemoryBIOProtocol(self, inner)
 
 
 def _make_context(identity: Identity) -> SSL.Context:

@@ -65,13 +65,14 @@ class Wanted:
     def status(self, now: float) -> WantedStatus:
         """Return what there is to tell."""
         dialer = self.dialer
+        error, next_attempt = dialer.last_error, dialer.next_attempt  # read once: other threads may ask
         return WantedStatus(
             address=self.address,
             node_id=self.node_id,
             state=dialer.state.value,
             attempts=dialer.attempts,
-            last_error=str(dialer.last_error) if dialer.last_error is not None else None,
-            next_attempt_in=max(0.0, dialer.next_attempt - now) if dialer.next_attempt is not None else None,
+            last_error=str(error) if error is not None else None,
+            next_attempt_in=max(0.0, next_attempt - now) if next_attempt is not None else None,
         )
 
 
@@ -103,12 +104,16 @@ class WantedPeers:
         self._settings: Settings = factory.settings
         self._unreachable = unreachable
         self._wanted: dict[Hashable, Wanted] = {}
+        self._stopped = False
 
     def __iter__(self) -> Iterator[Wanted]:
         return iter(list(self._wanted.values()))
 
     def add(self, key: Hashable, wanted: Wanted, *, delay: float = 0.0) -> Wanted:
-        """Want a peer from now on and dial it after `delay` seconds, unless it is wanted already under this key."""
+        """Want a peer from now on and dial it after `delay` seconds, unless it is wanted already under this key.
+
+        After :meth:`stop` it is not dialed.
+        """
         known = self._wanted.get(key)
         if known is not None:
             return known
@@ -117,9 +122,12 @@ class WantedPeers:
             lambda: self._dial(wanted),
             settings=self._settings,
             rng=self._factory.rng,
-            failed=lambda error: self._failed(key, wanted, error),
+            failed=lambda error: self._failed(wanted, error),
             believes=lambda: wanted.fingerprint is not None,
         )
+        if self._stopped:
+            wanted.dialer.stop()
+            return wanted
         self._wanted[key] = wanted
         self._drop_superfluous()
         wanted.dialer.start(delay)
@@ -138,28 +146,38 @@ class WantedPeers:
     def linked(self, protocol: Driver) -> None:
         """A link stands, whoever dialed."""
         said = protocol.introduction
-        for wanted in self.of(said.node_id, protocol.fingerprint):
+        for wanted in self:
+            if not (wanted.is_peer(said.node_id, protocol.fingerprint) or wanted.dialer.has_dialed(protocol)):
+                continue
             self._learn(wanted, protocol)
-            wanted.dialer.linked()
+            wanted.dialer.linked(protocol)
             if wanted.reason is Reason.ASKED:  # its place is taken by the peer that was met
                 self.drop(wanted)
 
     def lost(self, protocol: Driver) -> None:
-        """A link is gone."""
+        """A link is gone. A peer that was met is wanted back from now on, for as long as such peers are."""
         for wanted in self.of(protocol.introduction.node_id, protocol.fingerprint):
+            if wanted.until is not None:
+                wanted.until = self.wanted_until(ephemeral=wanted.ephemeral)
             wanted.dialer.lost()
+
+    def wanted_until(self, *, ephemeral: bool) -> float:
+        """Return until when a peer that is met now is wanted; one with an ephemeral key, until its lease has ended."""
+        settings = self._settings
+        away = settings.lease_grace + settings.lease_renewal if ephemeral else settings.wanted_for
+        return self._reactor.seconds() + away
 
     def stop(self) -> None:
         """Want nobody any more."""
+        self._stopped = True
         for wanted in self:
             self.drop(wanted)
 
     # ---- private
 
     def _dial(self, wanted: Wanted) -> Deferred[PeerProtocol]:
-        if wanted.until is not None and wanted.until <= self._reactor.seconds():
-            self._reactor.callLater(0, self.drop, wanted)
-            return fail(PeerUnreachable(wanted.node_id, 0, "it has been away for too long"))
+        if self._given_up(wanted):
+            return fail(PeerUnreachable(wanted.node_id, wanted.dialer.attempts, "it is not wanted any more"))
         # Another key may answer at an address if the one that answered last was ephemeral, or if none is known.
         pinned = wanted.fingerprint if not wanted.ephemeral or wanted.reason is Reason.MET else None
         attempt = self._factory.connect(
@@ -168,6 +186,18 @@ class WantedPeers:
             expected_fingerprint=pinned,
         )
         return attempt.addCallback(lambda protocol: self._answered(wanted, protocol))
+
+    def _given_up(self, wanted: Wanted) -> bool:
+        """Drop a peer that has been away for too long, or that nobody sends to any more; return whether it was."""
+        if wanted.until is not None and wanted.until <= self._reactor.seconds():
+            self.drop(wanted)
+            away = PeerUnreachable(wanted.node_id, wanted.dialer.attempts, "it has been away for too long")
+            self._unreachable(wanted, away)
+            return True
+        if wanted.reason is Reason.ASKED and wanted.dialer.attempts and not self._factory.awaited(wanted.node_id):
+            self.drop(wanted)
+            return True
+        return False
 
     def _answered(self, wanted: Wanted, protocol: PeerProtocol) -> PeerProtocol:
         self._learn(wanted, protocol)
@@ -185,7 +215,9 @@ class WantedPeers:
         wanted.refused = None
         wanted.reported = False
 
-    def _failed(self, key: Hashable, wanted: Wanted, error: Exception) -> None:
+    def _failed(self, wanted: Wanted, error: Exception) -> None:
+        if self._given_up(wanted):
+            return
         dialer, retries = wanted.dialer, self._settings.retry_count
         who = {"address": wanted.address, "peer": "?" if wanted.node_id is None else wanted.node_id}
         why = str(error) if isinstance(error, DeliveryError | Rejected) else shown(str(error))[1:-1]
@@ -203,20 +235,22 @@ class WantedPeers:
                 )
             return
         if dialer.attempts == retries + 1 or final or dialer.state is DialerState.STOPPED:
-            if not wanted.reported:
+            if dialer.state is DialerState.STOPPED:
+                self._factory.log.info("{address} is this node itself", address=wanted.address)
+            elif not wanted.reported:
                 self._factory.log.error(
                     "no link to peer {peer} at {address} after {n} attempts: {why}",
                     **who,
                     why=why,
-                    n=max(1, dialer.attempts),
+                    n=dialer.attempts,
                 )
             wanted.reported = True
+            if wanted.reason is Reason.ASKED or dialer.state is DialerState.STOPPED:
+                self.drop(wanted)  # before anybody hears of it, who may try again at once
             if isinstance(error, PeerIdentityMismatch):
                 self._unreachable(wanted, error)
             else:
                 self._unreachable(wanted, PeerUnreachable(wanted.node_id, dialer.attempts, why))
-            if wanted.reason is Reason.ASKED or dialer.state is DialerState.STOPPED:
-                self.drop(wanted)
 
     def _drop_superfluous(self) -> None:
         """Forget the peers that were met longest ago when there are too many."""

@@ -18,6 +18,7 @@ FIELDS = attrs.fields(Settings)
 #: A smaller one must not exceed its larger one.
 PAIRS = [
     ("buffer_size", "max_packet"),
+    ("max_packet", "reassembly_limit"),
     ("ping_after", "dead_after"),
     ("backoff_cap", "backoff_late_cap"),
     ("queue_limit", "node_queue_limit"),

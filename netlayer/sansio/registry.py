@@ -70,7 +70,7 @@ class Registry:
 
     def records(self) -> list[Record]:
         """Return the records of all listed nodes, in the order of their registration."""
-        return [lease.record for lease in self._leases.values()]
+        return [lease.record for lease in list(self._leases.values())]  # copied at once: other threads may ask
 
     def sample(self, count: int, *, but: int) -> list[Record]:
         """Return a uniform random sample of the listed nodes.

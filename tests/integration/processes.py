@@ -14,8 +14,10 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -159,16 +161,13 @@ def script(source: str, *, modules: dict[str, str] | None = None, **options: Any
     return decorate
 
 
-class ScriptTestCase(SynchronousTestCase):
-    """Tests of one script each.
+class Witness(Script):
+    """Node 1, which tells who comes, says what, and goes how.
 
-    Starting takes an interpreter half a second, so those of all the tests of a class are started together, by the
-    first test. In a script ``NODE`` is an id of its own, and ``WITNESS`` the port of the class's witness.
-
-    :cvar witness_source: a script that prints ``port`` and its number, and is started before the others; node 1.
+    :ivar port: where it listens.
     """
 
-    witness_source: ClassVar[str] = """
+    SOURCE = """
         from netlayer import Node
 
         class Witness(Node):
@@ -186,27 +185,41 @@ class ScriptTestCase(SynchronousTestCase):
         print("port", witness.port)
         witness.wait()
         """
-    witness_port: ClassVar[str]
-    _witness: ClassVar[Script | None] = None
-    _started: ClassVar[dict[str, tuple[int, Script]]]
+
+    def __init__(self) -> None:
+        super().__init__(self.SOURCE)
+        self.port = self.read(r"^port (\d+)$")[1]
+
+
+#: There is one for all tests.
+witness = cache(Witness)
+
+
+class ScriptTestCase(SynchronousTestCase):
+    """Tests of one script each, which has a witness.
+
+    Starting takes an interpreter half a second, so those of all the tests of a class are started together, by the
+    first test. In a script ``NODE`` is an id of its own, and ``WITNESS`` the port of the witness.
+    """
+
+    _ids: ClassVar[Iterator[int]] = count(2)
+    _started: ClassVar[dict[str, tuple[int, Script]] | None] = None
 
     def setUp(self) -> None:
         """Start the scripts of the class, if this is its first test."""
-        cls = type(self)
-        if cls._witness is None:
-            cls._witness, cls._started = Script(self.witness_source), {}
-            port = cls.witness_port = cls._witness.read(r"^port (\d+)$")[1]
-            for node_id, (name, test) in enumerate(vars(cls).items(), start=2):
-                if hasattr(test, "script"):
-                    files, options = test.script
-                    files = {
-                        file: text.replace("NODE", str(node_id)).replace("WITNESS", port)
-                        for file, text in files.items()
-                    }
-                    cls._started[name] = node_id, Script(files, **options)
-        self.witness = cls._witness
+        cls, self.witness = type(self), witness()
+        if cls._started is None:
+            tests = {name: test.script for name, test in vars(cls).items() if hasattr(test, "script")}
+            cls._started = {name: self._start(*test) for name, test in tests.items()}
         self.node_id, self.script = cls._started[self._testMethodName]
         self.addCleanup(self.script.kill)
+
+    def _start(self, files: dict[str, str], options: dict[str, Any]) -> tuple[int, Script]:
+        node_id = next(self._ids)
+        words = {"NODE": str(node_id), "WITNESS": self.witness.port}
+        for word, value in words.items():
+            files = {name: text.replace(word, value) for name, text in files.items()}
+        return node_id, Script(files, **options)
 
     def assert_no_traceback(self) -> None:
         """Nothing went wrong, as far as the script tells."""

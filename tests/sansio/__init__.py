@@ -1,0 +1,1 @@
+"""Tests of the decisions: bytes and times in, events and bytes out."""

@@ -1,0 +1,408 @@
+"""Two nodes on a network in memory: :mod:`netlayer.sansio`, wired as ``netlayer/driver.py`` and ``remote.py`` wire it.
+
+Time is virtual. The network keeps the order of bytes as TCP does, and breaks what a schedule tells it to break.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from netlayer.config import Settings
+from netlayer.errors import LinkLost, PeerUnreachable, Rejected
+from netlayer.handlers import DataPacket
+from netlayer.sansio.backoff import BackOff
+from netlayer.sansio.connection import Connection, State
+from netlayer.sansio.delivery import Delivery
+from netlayer.sansio.events import Closed, Event, Introduced, Linked
+from netlayer.sansio.load import NodeLoad
+from netlayer.sansio.selection import Decision, Refuse, Selection, Take
+from netlayer.sansio.streams import OutgoingPacket
+from netlayer.wire.messages import RejectCode
+from tests.sansio.pair import ADDRESS, LARGE, SMALL, local_node
+
+KIB = 1024
+
+#: No run makes more calls than this, unless a timer is set again and again.
+BUSY = 200_000
+
+
+class Network:
+    """Virtual time, and what carries bytes.
+
+    :ivar parted: whether nothing that is dialed now will ever be accepted.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.now = 0.0
+        self.parted = False
+        self.nodes: list[Node | None] = [None, None]
+        self.ends: list[End] = []
+        self._calls: list[tuple[float, int, Node | None, Callable[..., object], tuple[Any, ...]]] = []
+        self._count = itertools.count()
+
+    def at(self, delay: float, node: Node | None, call: Callable[..., object], *arguments: Any) -> None:
+        """Call something later, unless `node` is dead by then; when it is frozen, as soon as it goes on."""
+        heapq.heappush(self._calls, (self.now + delay, next(self._count), node, call, arguments))
+
+    def run(self, until: float) -> None:
+        """Let time pass."""
+        while self._calls and self._calls[0][0] <= until:
+            self.now, count, node, call, arguments = heapq.heappop(self._calls)
+            assert count < BUSY, f"{call} runs in circles"
+            if node is not None and node.frozen > self.now:
+                heapq.heappush(self._calls, (node.frozen, count, node, call, arguments))
+            elif node is None or node.alive:
+                call(*arguments)
+        self.now = until
+
+    def dial(self, node: Node) -> End:
+        """Open a connection to the other node and return its near end."""
+        latency = self.rng.choice((0.0005, 0.005, 0.03, 0.15))
+        there, back = Pipe(self, latency), Pipe(self, latency)
+        end = End(node, there, back, dialed=True)
+        if not self.parted:
+            self.at(latency, None, self._arrive, end)
+        return end
+
+    def write(self, end: End, data: bytes) -> None:
+        """Carry bytes."""
+        end.out.write(data)
+
+    def live(self) -> list[End]:
+        """Return the ends that have not closed."""
+        self.ends = [end for end in self.ends if not end.gone and end.node.alive]
+        return self.ends
+
+    def _arrive(self, dialer: End) -> None:
+        node = self.nodes[1 - dialer.node.side]
+        if node is None or not node.alive or node.stopping:
+            self.at(dialer.out.latency, dialer.node, dialer.lost)
+        elif not self.parted and not dialer.gone and dialer.node.alive:
+            self.at(0, node, self._accept, dialer, node)
+
+    def _accept(self, dialer: End, node: Node) -> None:
+        End(node, dialer.back, dialer.out, dialed=False).secured()
+        self.at(dialer.out.latency, dialer.node, dialer.secured)
+
+
+class Pipe:
+    """One direction of a TCP connection: it keeps the order, is late, and may lose everything from some byte on."""
+
+    def __init__(self, network: Network, latency: float) -> None:
+        self.network = network
+        self.latency = latency
+        self.writer: End | None = None
+        self.reader: End | None = None
+        self.left = 2**60  # bytes that still get through
+        self.unread = 0
+        self.stalled = 0.0  # until then
+        self._last = 0.0
+        self._chunks: deque[bytes] = deque()
+
+    def write(self, data: bytes) -> None:
+        self.unread += len(data)
+        data = data[: self.left]
+        self.left -= len(data)
+        while data:
+            size = self.network.rng.choice((len(data), self.network.rng.randint(1, len(data))))
+            self._bring(data[:size])
+            data = data[size:]
+
+    def end(self) -> None:
+        """Say FIN, behind all that was written."""
+        if self.left:
+            self._bring(b"")
+
+    def reset(self) -> None:
+        """Say RST, which overtakes what was written."""
+        if self.left:
+            self.left = 0
+            self._chunks.clear()
+            self.network.at(self.latency, None, self._lost)
+
+    def _bring(self, chunk: bytes) -> None:
+        self._last = max(self._last, self.network.now + self.latency * self.network.rng.uniform(1, 1.5), self.stalled)
+        self._chunks.append(chunk)
+        self.network.at(self._last - self.network.now, None, self._arrive)
+
+    def _arrive(self) -> None:
+        if self.stalled > self.network.now:
+            self.network.at(self.stalled - self.network.now, None, self._arrive)
+            return
+        if self._chunks and self.reader is not None:
+            chunk = self._chunks.popleft()
+            self.unread -= len(chunk)
+            self.network.at(0, self.reader.node, self.reader.received if chunk else self.reader.lost, chunk)
+            if self.writer is not None and self.writer.full and self.unread < 8 * KIB:
+                self.network.at(0, self.writer.node, self.writer.resume)
+
+    def _lost(self) -> None:
+        if self.reader is not None:
+            self.network.at(0, self.reader.node, self.reader.lost, b"")
+
+
+class End:
+    """One end of a TCP connection, driven as ``netlayer/driver.py`` drives one.
+
+    :ivar ready: whether it has been the link.
+    :ivar gone: whether the transport is closed on this side.
+    """
+
+    def __init__(self, node: Node, out: Pipe, back: Pipe, *, dialed: bool) -> None:
+        self.node, self.out, self.back, self.dialed = node, out, back, dialed
+        self.network = network = node.network
+        self.connection = Connection(local=node.local, settings=node.settings, dialed=dialed, now=network.now)
+        self.ready = self.gone = self.full = False
+        self._in_turn = self._flushing = False
+        self._events: deque[Event] = deque()
+        self._timer: float | None = None
+        out.writer = back.reader = self
+        network.ends.append(self)
+        self._arm()
+
+    def secured(self) -> None:
+        """TLS is up."""
+        if not self.gone:
+            self.node.connections.add(self)
+            self.act(self.connection.secured((LARGE, SMALL)[self.node.side], ADDRESS))
+
+    def received(self, chunk: bytes) -> None:
+        """Bytes came."""
+        if not self.gone:
+            self.node.decide(self.node.selection.spoke(self))
+            self.act(self.connection.receive_data(chunk, self.network.now))
+
+    def lost(self, _: bytes = b"") -> None:
+        """The transport is gone."""
+        if not self.gone:
+            self.gone = True
+            self.act(self.connection.connection_lost(LinkLost("the transport is gone")))
+
+    def resume(self) -> None:
+        """The transport has room again."""
+        self.full = False
+        self.act([])
+
+    def send_soon(self) -> None:
+        """Something was queued."""
+        if not self._in_turn and not self._flushing:
+            self._flushing = True
+            self.network.at(0, self.node, self._flush_queued)
+
+    def act(self, events: Iterable[Event]) -> None:
+        """Hand over what a stimulus has caused, write, and set the timer."""
+        self._events += events
+        if self._in_turn:  # whoever called the handler that has called us does the rest
+            return
+        self._in_turn = True
+        self._hand_over()
+        self._flush()
+        while self._events:
+            self._hand_over()
+            self._flush()
+        self._in_turn = False
+        self._arm()
+
+    def _flush(self) -> None:
+        while not self.full and not self.gone and self.connection.state is not State.CLOSED:
+            if data := self.connection.data_to_send(self.network.now):
+                self._write(data)
+                continue
+            self._events += self.connection.after_sending(self.network.now)
+            return
+
+    def _hand_over(self) -> None:
+        while self._events:
+            match self._events.popleft():
+                case DataPacket() as packet:
+                    self.node.handle(packet)
+                case Introduced() if self.node.stopping:
+                    self.act(self.connection.reject(RejectCode.SHUTTING_DOWN))
+                case Introduced():
+                    self.node.accept(self)
+                case Linked():
+                    self.node.linked(self)
+                case Closed(reason, abort):
+                    self._close(abort)
+                    self.node.lost(self, reason)
+        self.node.settle()
+
+    def _close(self, abort: bool) -> None:
+        if not self.gone and abort:
+            self.out.reset()
+        elif not self.gone:
+            if data := self.connection.data_to_send(self.network.now):
+                self._write(data)
+            self.out.end()
+        self.gone = True
+
+    def _write(self, data: bytes) -> None:
+        self.network.write(self, data)
+        self.full = self.out.unread > 32 * KIB
+
+    def _arm(self) -> None:
+        deadline, now = self.connection.next_deadline(), self.network.now
+        if deadline is not None and (self._timer is None or deadline < self._timer):
+            self._timer = max(now, deadline)
+            self.network.at(self._timer - now, self.node, self._deadline_reached, self._timer)
+
+    def _deadline_reached(self, timer: float) -> None:
+        if timer == self._timer:
+            self._timer = None
+            self.act(self.connection.deadline_reached(self.network.now))
+
+    def _flush_queued(self) -> None:
+        self._flushing = False
+        self.act([])
+
+
+class Node:
+    """One process of a node, and what it knows of the other one, as in ``netlayer/remote.py``.
+
+    :param dials: whether it knows an address of the other one.
+    """
+
+    def __init__(self, network: Network, side: int, settings: Settings, *, dials: bool) -> None:
+        self.network, self.side, self.settings, self.dials = network, side, settings, dials
+        self.local = local_node(side, settings, fingerprint=(SMALL, LARGE)[side], boot=network.rng.getrandbits(64))
+        self.load = NodeLoad()
+        self.delivery = Delivery(peer_id=None, settings=settings, load=self.load, rng=network.rng, now=network.now)
+        self.delivery.can_dial = dials
+        self.selection: Selection[End] = Selection(probe_timeout=settings.probe_timeout)
+        self.back_off = BackOff(settings=settings, rng=network.rng)
+        self.alive, self.stopping = True, False
+        self.frozen = 0.0  # until then
+        self.link: End | None = None
+        self.dialing: End | None = None
+        self.connections: set[End] = set()
+        self._attached: End | None = None
+        self._timer: float | None = None
+        self._redial(network.rng.uniform(0, 0.5))
+
+    # ---- for schedules
+
+    def handle(self, packet: DataPacket) -> None:
+        """A packet has arrived; :meth:`handled` is called when its handler has finished."""
+
+    def ended(self, packet: OutgoingPacket) -> None:
+        """The outcome of a packet is known."""
+
+    def session_ended(self) -> None:
+        """The session was given up."""
+
+    # ---- packets
+
+    def submit(self, packet: OutgoingPacket) -> None:
+        """Queue a packet."""
+        self.delivery.submit(packet)
+        if self.link is not None:
+            self.link.send_soon()
+        self._arm(self.delivery.next_deadline())
+
+    def handled(self, packet: DataPacket, failure: str | None) -> None:
+        """A handler has finished."""
+        if self.link is not None:
+            self.link.act(self.link.connection.packet_handled(packet, failure, self.network.now))
+        else:
+            self.delivery.handler_finished(packet, failure)
+
+    def settle(self) -> None:
+        """Tell whoever waits."""
+        for packet in self.delivery.take_settled():
+            self.ended(packet)
+
+    # ---- connections
+
+    def goodbye(self, *, stop: bool) -> None:
+        """Disconnect, or shut everything down."""
+        self.stopping = self.stopping or stop
+        for end in [end for end in self.network.live() if end.node is self and (stop or end is self.link)]:
+            end.act(end.connection.goodbye("bye", "", self.network.now))
+
+    def accept(self, end: End) -> None:
+        """The other end has introduced itself."""
+        end.act(end.connection.accept(self.delivery, self.network.now))
+        remote = end.connection.remote
+        if end.connection.state is State.PROVEN and end.connection.is_arbiter and remote is not None:
+            self.decide(self.selection.proven(end, remote.boot, self.network.now))
+            self._arm(self.selection.next_deadline())
+
+    def decide(self, decisions: Iterable[Decision[End]]) -> None:
+        """Do what was decided about connections."""
+        for decision in decisions:
+            end, events = decision.connection, list[Event]()
+            if isinstance(decision, Take):
+                self._work_with(end)
+                end.connection.select()
+            elif isinstance(decision, Refuse):
+                events = end.connection.reject(decision.code, "", decision.retry_after)
+            else:
+                end.connection.ping(self.network.now)
+            end.act(events)
+
+    def linked(self, end: End) -> None:
+        """A connection is the link."""
+        self._work_with(end)
+        self.link = end
+        end.ready = True
+        self.back_off.ready()
+
+    def lost(self, end: End, reason: Exception) -> None:
+        """A connection is over."""
+        self.connections.discard(end)
+        self.link = None if self.link is end else self.link
+        if self._attached is end:
+            self._attached = None
+            self.delivery.detach(self.network.now)
+            if end.connection.is_parting:
+                self.session_ended()
+                self.delivery.end_session(str(reason))
+            self.settle()
+            self._arm(self.delivery.next_deadline())
+        self.decide(self.selection.lost(end))
+        self.dialing = None if self.dialing is end else self.dialing
+        if self.link is None and end.ready:
+            self._redial(self.network.rng.uniform(0, 0.5))
+        elif self.link is None and end.dialed:
+            wish = reason.retry_after if isinstance(reason, Rejected) else None
+            self._redial(self.back_off.failed(self.network.now, at_least=wish or 0.0))
+            if self.back_off.attempts % 4 == 0:
+                self.delivery.fail_unwritten(PeerUnreachable(None, 4, str(reason)))
+                self.settle()
+
+    def _work_with(self, end: End) -> None:
+        self._attached = end
+        for other in self.connections - {end}:
+            other.act(other.connection.connection_lost(LinkLost("replaced")))
+
+    def _redial(self, delay: float) -> None:
+        if self.dials:
+            self.network.at(delay, self, self._dial)
+
+    def _dial(self) -> None:
+        if self.link is None and self.dialing is None and not self.stopping:
+            self.dialing = self.network.dial(self)
+
+    def _arm(self, deadline: float | None) -> None:
+        if deadline is not None and (self._timer is None or deadline < self._timer):
+            self._timer = max(self.network.now, deadline)
+            self.network.at(self._timer - self.network.now, self, self._deadline_reached, self._timer)
+
+    def _deadline_reached(self, timer: float) -> None:
+        if timer != self._timer:
+            return
+        self._timer = None
+        now, session = self.network.now, self.delivery.session
+        self.delivery.deadline_reached(now)
+        if session is not None and self.delivery.session is None:
+            self.session_ended()
+        self.settle()
+        self.decide(self.selection.deadline_reached(now))
+        self._arm(self.delivery.next_deadline())
+        self._arm(self.selection.next_deadline())

@@ -1,0 +1,93 @@
+"""Whether the other end lives."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from netlayer.sansio.liveness import LATE, Liveness, Verdict
+
+
+class LivenessTests(SynchronousTestCase):
+    """PING after 5 s of silence, dead after 15 s."""
+
+    def setUp(self) -> None:
+        self.liveness = Liveness(100.0, ping_after=5.0, dead_after=15.0)
+
+    def play(self, until: float, *, heard: list[float] | None = None) -> list[tuple[float, Verdict]]:
+        """Run to `until`; `heard` tells when bytes come. Return when something other than ALIVE was found."""
+        found = []
+        times = sorted(heard or [])
+        for _ in range(1000):
+            deadline = self.liveness.next_deadline()
+            if times and times[0] < deadline:
+                self.liveness.heard(times.pop(0))
+                continue
+            if deadline > until:
+                return found
+            verdict = self.liveness.deadline_reached(deadline)
+            if verdict is not Verdict.ALIVE:
+                found.append((deadline, verdict))
+            if verdict is Verdict.DEAD:
+                return found
+        raise AssertionError("the deadline does not move")
+
+    def test_silence(self) -> None:
+        """A peer that says nothing is asked once, and is dead 10 s later."""
+        self.assertEqual(self.play(200.0), [(105.0, Verdict.ASK), (115.0, Verdict.DEAD)])
+
+    def test_answers(self) -> None:
+        """A peer that answers is asked every 5 s of silence and lives."""
+        found = self.play(131.0, heard=[105.1, 110.2, 115.3, 120.4, 125.5])
+        self.assertEqual([verdict for _, verdict in found], [Verdict.ASK] * 6)
+        times = [time for time, _ in found]
+        for time, expected in zip(times, (105.0, 110.1, 115.2, 120.3, 125.4, 130.5), strict=True):
+            self.assertAlmostEqual(time, expected)
+
+    def test_stops_answering(self) -> None:
+        """A peer is dead 15 s after its last byte, whatever it has answered before."""
+        found = self.play(200.0, heard=[105.1, 110.2])
+        self.assertEqual(found[-1][1], Verdict.DEAD)
+        self.assertAlmostEqual(found[-1][0], 125.2)
+
+    def test_busy(self) -> None:
+        """A peer that sends all the time is never asked."""
+        self.assertEqual(self.play(130.0, heard=[100.0 + n / 2 for n in range(62)]), [])
+
+    def test_frozen_ourselves(self) -> None:
+        """If we were the frozen one, the peer's bytes may wait unread: it is asked and has a second to be heard."""
+        self.assertIs(self.liveness.deadline_reached(140.0), Verdict.ASK)
+        self.assertEqual(self.liveness.next_deadline(), 140.0 + LATE)
+        self.liveness.heard(140.01)
+        self.assertGreater(self.liveness.next_deadline(), 145.0)
+        self.assertEqual(self.play(140.5 + LATE), [])
+
+    def test_frozen_and_dead(self) -> None:
+        """If the peer is silent for that second too, it is dead."""
+        self.liveness.deadline_reached(140.0)
+        self.assertEqual(self.play(200.0), [(140.0 + LATE, Verdict.DEAD)])
+
+    def test_frozen_twice(self) -> None:
+        """A process that is frozen again and again judges nobody."""
+        for time in (140.0, 150.0, 160.0):
+            self.assertIs(self.liveness.deadline_reached(time), Verdict.ASK)
+
+    def test_early(self) -> None:
+        """A timer that fires early does no harm."""
+        self.assertIs(self.liveness.deadline_reached(101.0), Verdict.ALIVE)
+        self.assertEqual(self.play(200.0), [(105.0, Verdict.ASK), (115.0, Verdict.DEAD)])
+
+    @settings(deadline=None, max_examples=150)
+    @given(st.floats(0, 1e9), st.lists(st.floats(0.0, 14.9), max_size=30))
+    def test_any_times(self, began: float, gaps: list[float]) -> None:
+        """At whatever times bytes come, each deadline leads on, the living are not condemned and the dead are."""
+        self.liveness = Liveness(began, ping_after=5.0, dead_after=15.0)
+        heard, now = [], began
+        for gap in gaps:
+            now += gap
+            heard.append(now)
+        *before, (dead, verdict) = self.play(now + 16.0, heard=heard)
+        self.assertIs(verdict, Verdict.DEAD)
+        self.assertAlmostEqual(dead, now + 15.0)
+        self.assertEqual({verdict for _, verdict in before}, {Verdict.ASK})

@@ -1,0 +1,425 @@
+"""Two nodes and the network between them, with everything that goes wrong there, by seeds.
+
+A schedule sends packets both ways while connections are cut at any byte, stall or turn into black holes, processes are
+killed, restarted, stopped or frozen, sessions are forgotten, and both ends dial. Then the faults end, and what the
+nodes have told their callers is compared with what the handlers have seen. More of them, or one with its story:
+
+    python -m tests.sansio.test_schedules FIRST [LAST]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from netlayer.config import Settings
+from netlayer.errors import (
+    DeliveryError,
+    DeliveryTimeout,
+    HandlerFailed,
+    NodeStopped,
+    PeerLost,
+    Rejected,
+    RemoteProtocolError,
+)
+from netlayer.handlers import DataPacket
+from netlayer.sansio.delivery import Session
+from netlayer.sansio.streams import OutgoingPacket
+from netlayer.wire.messages import Flag, MessageType, RejectCode
+from tests.sansio.stack import KIB, End, Network, Node
+
+#: Seconds from the last fault until the link has to stand again; a farewell or an unlucky black hole comes on top.
+HEALED, FAREWELL = 45.0, 30.0
+
+#: Seconds from then until every outcome has to be known: the slowest handlers take 70, and a session lives up to 84.
+SETTLED = 200.0
+
+#: How many schedules a run of the tests plays: about five seconds of them.
+SEEDS = 300
+
+#: Messages that are interesting to lose, to delay, or to be the last words of a process.
+PRECIOUS = {MessageType.WELCOME, MessageType.SELECT, MessageType.SELECTED, MessageType.GOODBYE, MessageType.NACK}
+
+
+class Broken(Exception):
+    """What was promised was not kept."""
+
+
+@attrs.define(eq=False)
+class Sent:
+    """A packet, what its handler is going to do, and what became of it.
+
+    :ivar delay: seconds that the handler takes; None if it is synchronous.
+    :ivar echoes: how many more times its handlers send it back, and finish when that is handled.
+    :ivar runs: the handlers that have started, and how each has ended.
+    """
+
+    number: int
+    owner: Process
+    payload: bytes
+    time: float
+    delay: float | None
+    fails: bool
+    echoes: int
+    then: Callable[[bool], None] | None = None
+    runs: list[str] = attrs.Factory(list)
+    told: bool = False
+    error: Exception | None = None
+
+
+class Process(Node):
+    """A node that notes what it sends and compares what it is told."""
+
+    network: Schedule
+    last: dict[Node, int]
+    session: Session | None = None
+    since = 0.0  # when the session began
+
+    def send(self, size: int, delay: float | None, fails: bool, echoes: int, timeout: bool) -> Sent:
+        """Submit a packet."""
+        number, now = len(self.network.sent), self.network.now
+        sent = Sent(number, self, b"%d " % number + bytes(size), now, delay, fails, echoes)
+        self.network.sent.append(sent)
+        packet = OutgoingPacket(0, sent.payload, flags=Flag.RECEIPT_NOW if timeout else 0, waiter=sent)
+        packet.deadline = now + self.settings.delivery_timeout if timeout else None
+        try:
+            if self.stopping:
+                raise NodeStopped
+            self.submit(packet)
+        except DeliveryError as error:
+            packet.error = error
+            self.ended(packet)
+        return sent
+
+    def handle(self, packet: DataPacket) -> None:
+        """Run the handler that the sender has planned."""
+        sent = self.network.sent[int(packet.data.split()[0])]
+        last, self.last[sent.owner] = self.last.get(sent.owner, -1), sent.number
+        self.network.tell(self, "handles", sent.number)
+        self.demand(packet.data == sent.payload, f"packet {sent.number} arrives as it was sent")
+        self.demand(last < sent.number, f"packet {sent.number} comes once and in order, not after {last}")
+        self.demand(packet.redelivered or not sent.runs, f"packet {sent.number} is flagged when it comes again")
+        self.demand(not packet.redelivered or self.network.boots[self.side] > 1, "only a second process is warned")
+        never = sent.told and not isinstance(sent.error, (PeerLost, DeliveryTimeout))
+        self.demand(not never, f"packet {sent.number} is not handled after its end: {sent.error}")
+        sent.runs.append("running")
+        run, self.load.handlers = len(sent.runs) - 1, self.load.handlers + 1
+
+        def finish(fails: bool) -> None:
+            sent.runs[run] = "failed" if fails else "done"
+            self.load.handlers -= 1
+            self.handled(packet, "as planned" if fails else None)
+
+        if sent.echoes:
+            echo = self.send(len(sent.payload), sent.delay, sent.fails, sent.echoes - 1, False)
+            echo.then = finish
+            if echo.told:
+                finish(True)
+        elif sent.delay is None:
+            finish(sent.fails)
+        else:
+            self.network.at(sent.delay, self, finish, sent.fails)
+
+    def ended(self, packet: OutgoingPacket) -> None:
+        """Compare what a caller is told with what has happened."""
+        sent, error, now = packet.waiter, packet.error, self.network.now
+        self.network.tell(self, "is told of", sent.number, error)
+        self.demand(not sent.told, f"packet {sent.number} ends once: {sent.error}, {error}")
+        sent.told, sent.error = True, error
+        self.network.outcomes[type(error).__name__] += 1
+        match error:
+            case None:
+                honest = "done" in sent.runs
+            case HandlerFailed():
+                honest = "failed" in sent.runs
+            case PeerLost():
+                honest = packet.written and any(time >= self.since for time in self.network.endings)
+            case DeliveryTimeout():
+                honest = error.written == packet.written and now >= sent.time + self.settings.delivery_timeout
+                honest = honest and (packet.written or not sent.runs)
+            case _:
+                honest = not packet.written and not sent.runs
+        self.demand(honest, f"the end of packet {sent.number} is true: {error!r}; {sent.runs}")
+        if sent.then is not None:
+            self.network.at(0, self, sent.then, error is not None)
+
+    def settle(self) -> None:
+        """Tell whoever waits; what is lost from now on may have been lost since the session began."""
+        super().settle()
+        if self.session is not self.delivery.session:
+            self.session, self.since = self.delivery.session, self.network.now
+
+    def lost(self, end: End, reason: Exception) -> None:
+        """Both nodes keep to the protocol, so nobody is told otherwise."""
+        violation = isinstance(reason, RemoteProtocolError)
+        violation |= isinstance(reason, Rejected) and reason.code == RejectCode.PROTOCOL_VIOLATION
+        self.demand(not violation, f"nobody violates the protocol: {reason}")
+        self.network.tell(self, "has lost", end, reason)
+        super().lost(end, reason)
+
+    def linked(self, end: End) -> None:
+        """Tell the story."""
+        self.network.tell(self, "has linked", end)
+        super().linked(end)
+
+    def session_ended(self) -> None:
+        """From now on outcomes may be unknown."""
+        self.network.endings.append(self.network.now)
+
+    def demand(self, kept: bool, promise: str) -> None:
+        """Fail the schedule unless a promise is kept."""
+        if not kept:
+            raise Broken(f"{promise} (side {self.side}, {self.network.now:.3f} s)")
+
+
+class Schedule(Network):
+    """What happens in one run, all of it decided by the seed."""
+
+    def __init__(self, seed: int, *, aloud: bool = False) -> None:
+        super().__init__(seed)
+        rng = self.rng
+        self.aloud = aloud
+        self.sent: list[Sent] = []
+        self.endings: list[float] = []
+        self.outcomes: Counter[str] = Counter()
+        self.boots = [0, 0]
+        window = rng.choice((64, 64, 256, 4096)) * KIB
+        sizes = {"buffer_size": rng.choice((1, 4, 64)) * KIB, "max_packet": 256 * KIB}
+        self.settings = [Settings(window=window if rng.random() < 0.7 else 64 * KIB, **sizes) for _ in range(2)]
+        self.dials = rng.choice(((True, True), (True, True), (True, False), (False, True)))
+        self.mishaps = rng.choice((0.0, 0.0, 0.1, 0.3))  # how many of the precious messages
+        self.end = rng.choice((10.0, 40.0, 150.0, 250.0))
+        self.lonely = rng.randrange(2) if rng.random() < 0.08 else None  # the side that does not come back
+        faults = {self._cut: 30, self._blind: 12, self._stall: 15, self._part: 15, self._restart: 14}
+        faults |= {self._leave: 8, self._freeze: 6}
+        bursts = [rng.uniform(0, self.end) for _ in range(4)]
+        for side in (0, 1):
+            self.at(rng.uniform(0, 1), None, self.start, side)
+            for _ in range(rng.choice((5, 20, 40))):
+                self.at(rng.choice((rng.uniform(0, self.end), *bursts)) + rng.uniform(0, 0.3), None, self._send, side)
+        if rng.random() < 0.15:  # both fill the window with what has to be sent back
+            for side in (0, 1):
+                for _ in range(30):
+                    self.at(bursts[0] + rng.uniform(0, 0.05), None, self._send, side, min(window // 8, 32 * KIB))
+        for _ in range(rng.choice((0, 1, 3, 6, 12))):
+            time = rng.choice((rng.uniform(0, self.end), rng.choice(bursts) + rng.uniform(-0.1, 3)))
+            for _ in range(rng.choice((1, 1, 2))):
+                self.at(min(max(0.0, time), self.end), None, rng.choices(list(faults), list(faults.values()))[0])
+                time += rng.uniform(0, 6)
+
+    # ---- what nodes do
+
+    def start(self, side: int) -> None:
+        """Start a process if none lives."""
+        node = self.nodes[side]
+        if (node is None or not node.alive) and not (side == self.lonely and self.now >= self.end):
+            settings = attrs.evolve(self.settings[side], session_timeout=60 * self.rng.uniform(0.6, 1.4))
+            self.nodes[side] = node = Process(self, side, settings, dials=self.dials[side])
+            node.last = {}
+            self.boots[side] += 1
+            self.tell(node, "starts")
+
+    def kill(self, side: int) -> None:
+        """Kill a process; its connections may die with it, or not, or its last bytes may be late."""
+        node, how = self.nodes[side], self.rng.choice(("end", "reset", "silence"))
+        if node is None or not node.alive:
+            return
+        self.tell(node, "is killed:", how)
+        late = self.rng.uniform(0.2, 6) if self.rng.random() < 0.3 else 0.0
+        for end in self.live():
+            if end.node is node:
+                end.out.stalled = max(end.out.stalled, self.now + late)
+                end.gone = True
+                if how != "silence":
+                    getattr(end.out, how)()
+        node.alive = False
+
+    def _send(self, side: int, size: int | None = None) -> None:
+        rng, node = self.rng, self.nodes[side]
+        window = self.settings[1 - side].window
+        sizes = (0, 64, 1000, 3 * KIB, 10 * KIB, 40 * KIB, min(window // 3, 100 * KIB))
+        delay = rng.choice((None, None, 0.001, 0.02, 0.5, 5.0, rng.uniform(0, 70)))
+        fails, echoes, timeout = rng.random() < 0.25, rng.choice((0, 0, 0, 1, 2)), rng.random() < 0.3
+        if size is not None:
+            delay, fails, echoes, timeout = None, False, rng.choice((1, 2, 3)), False  # replies behind requests
+        elif rng.random() < 0.03 and window < 200 * KIB:
+            size = window + KIB
+        if isinstance(node, Process) and node.alive:
+            node.send(rng.choice(sizes) if size is None else size, delay, fails, echoes, timeout)
+
+    # ---- what goes wrong
+
+    def write(self, end: End, data: bytes) -> None:
+        """Carry bytes, unless they are precious."""
+        rng, pipe = self.rng, end.out
+        if data[4] in PRECIOUS and self.now < self.end and rng.random() < self.mishaps:
+            self.tell(end.node, "has a mishap with", MessageType(data[4]).name)
+            kind = rng.random()
+            if kind < 0.25:
+                pipe.left = min(pipe.left, rng.randint(0, len(data)))
+                self._notice(end)
+            elif kind < 0.45:
+                self.at(pipe.latency * rng.uniform(1, 3), None, self._cut, end)
+            elif kind < 0.75:
+                pipe.stalled = self.now + rng.choice((0.3, 1.0, 1.9, 3.0, 4.5, 8.0))
+            else:
+                self.at(pipe.latency * rng.uniform(0, 3), None, self._restart)
+        super().write(end, data)
+
+    def _cut(self, end: End | None = None) -> None:
+        """Cut a connection, each direction at some byte; the ends notice it each in its time."""
+        rng, live = self.rng, self.live()
+        if end is not None or live:
+            end = end or rng.choice(live)
+            self.tell(end.node, "is cut")
+            for pipe in (end.out, end.back):
+                pipe.left = min(pipe.left, rng.choice((0, rng.randint(0, 200), rng.randint(0, 20000))))
+            self._notice(end)
+
+    def _notice(self, end: End) -> None:
+        rng, late = self.rng, self.rng.randrange(4)
+        for side, each in enumerate((end, end.out.reader)):
+            if each is not None:
+                self.at(rng.uniform(5, 25) if side == late else rng.uniform(0, 0.25), each.node, each.lost)
+
+    def _blind(self) -> None:
+        """Lose everything from now on, in one direction or both, and tell nobody."""
+        if live := self.live():
+            end = self.rng.choice(live)
+            self.tell(end.node, "is blind")
+            for pipe in self.rng.choice(((end.out,), (end.back,), (end.out, end.back))):
+                pipe.left = 0
+
+    def _stall(self) -> None:
+        if live := self.live():
+            end = self.rng.choice(live)
+            self.tell(end.node, "is stalled")
+            end.out.stalled = self.now + self.rng.choice((0.3, 1.0, 3.0, 8.0, 20.0))
+
+    def _part(self) -> None:
+        """Part the nodes for a while, which may be as long as a session lives."""
+        seconds = self.rng.choice((1, 8, 30, self.rng.uniform(30, 100), self.rng.uniform(55, 65)))
+        self.tell(None, "parted for", seconds)
+        self.parted = True
+        self.at(seconds, None, self._join)
+        for end in self.live():
+            if self.rng.random() < 0.6:
+                self._cut(end)
+            else:
+                end.out.left = end.back.left = 0
+
+    def _join(self) -> None:
+        self.parted = False
+
+    def _restart(self) -> None:
+        side = self.rng.randrange(2)
+        if self.now < self.end:
+            self.kill(side)
+            self.at(self.rng.choice((0.02, 0.05, 0.3, 1, 5, 40, 80)), None, self.start, side)
+
+    def _leave(self) -> None:
+        """Say goodbye, at one end or at both."""
+        for side in self.rng.choice(((0,), (1,), (0, 1))):
+            node, stop = self.nodes[side], self.rng.random() < 0.5
+            if node is not None and node.alive and not node.stopping:
+                self.tell(node, "leaves", "for good" if stop else "")
+                self.endings.append(self.now)
+                node.goodbye(stop=stop)
+                if stop:
+                    self.at(9, None, self._replace, node)
+
+    def _replace(self, node: Node) -> None:
+        """A process has ended by itself; another one follows."""
+        if self.nodes[node.side] is node:
+            self.kill(node.side)
+            self.at(self.rng.choice((0.1, 3, 20)), None, self.start, node.side)
+
+    def _freeze(self) -> None:
+        if (node := self.rng.choice(self.nodes)) and not node.stopping:
+            node.frozen = max(node.frozen, self.now + self.rng.choice((0.5, 1.5, 3.0, 8.0, 20.0)))
+            self.tell(node, "is frozen until", node.frozen)
+
+    # ---- what has to be true in the end
+
+    def play(self) -> None:
+        """Run it all.
+
+        :raises Broken: when a promise was not kept.
+        """
+        self.run(self.end)
+        self.tell(None, "--- no faults from now on")
+        self.mishaps, self.parted = 0.0, False
+        for end in self.live():
+            end.out.stalled = end.back.stalled = 0.0
+        for side in (0, 1):
+            if side == self.lonely:
+                self.kill(side)
+            self.start(side)
+        stopping = any(node is not None and node.stopping for node in self.nodes)
+        self.run(self.end + HEALED + FAREWELL * stopping)
+        self._judge_links()
+        self.run(self.now + SETTLED)
+        self._judge_links()
+        for sent in self.sent:
+            if sent.owner.alive and not sent.told:
+                raise Broken(f"packet {sent.number} of side {sent.owner.side} has no end; {sent.runs}")
+        for node in self.nodes:
+            if node is not None and node.alive:
+                left = (node.delivery.queued, node.load.queued, node.load.handlers, node.load.reassembling)
+                if left != (0, 0, 0, 0):
+                    raise Broken(f"side {node.side} is left with {left}")
+
+    def _judge_links(self) -> None:
+        nodes = [node for node in self.nodes if node is not None and node.alive]
+        links = [(node.link.out, node.link.back) for node in nodes if node.link is not None]
+        if self.lonely is None and (len(links) != 2 or links[0] != links[1][::-1]):
+            raise Broken(f"{len(links)} of 2 nodes agree about the link at {self.now}")
+        spare = [node.side for node in nodes if len(node.connections) > (self.lonely is None)]
+        if spare:
+            raise Broken(f"sides {spare} keep connections that nobody needs")
+
+    def tell(self, node: Node | None, *words: object) -> None:
+        """Tell the story to who replays a schedule."""
+        if self.aloud:
+            print(f"{self.now:9.4f}", "" if node is None else f"side {node.side}", *words)
+
+
+def play(seed: int, *, aloud: bool = False) -> Schedule:
+    """Run a schedule; what it raises says how to see it again."""
+    schedule = Schedule(seed, aloud=aloud)
+    try:
+        schedule.play()
+    except Exception as error:
+        raise Broken(f"seed {seed}: {error!r}; see `python -m tests.sansio.test_schedules {seed}`") from error
+    return schedule
+
+
+def outcomes(seed: int, *, aloud: bool) -> Counter[str]:
+    """Run a schedule and count what it has led to, a broken promise included."""
+    try:
+        return play(seed, aloud=aloud).outcomes
+    except Broken as broken:
+        print(broken)
+        return Counter(["BROKEN"])
+
+
+class ScheduleTests(SynchronousTestCase):
+    """Whatever goes wrong, a sender learns the truth about each packet, and the nodes find each other again."""
+
+    def test_schedules(self) -> None:
+        """Packets are handled once and in order, or their senders are told otherwise."""
+        seen: Counter[str] = Counter()
+        for seed in range(SEEDS):
+            seen += play(seed).outcomes
+        expected = {"NoneType", "HandlerFailed", "PeerLost", "DeliveryTimeout", "PeerUnreachable", "QueueFull"}
+        self.assertEqual(expected - seen.keys(), set(), "these schedules are too peaceful")
+
+
+if __name__ == "__main__":
+    first, last = int(sys.argv[1]), int(sys.argv[-1])
+    total = sum((outcomes(seed, aloud=first == last) for seed in range(first, last + 1)), Counter[str]())
+    print(f"seeds {first} to {last}: {dict(total)}")
