@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -36,7 +37,10 @@ from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Reg
 if TYPE_CHECKING:
     from netlayer.peer import PeerFactory
 
-__all__ = ["Attempt", "Driver"]
+__all__ = ["Attempt", "Driver", "handling"]
+
+#: The factory whose handler runs; a handler that is a coroutine keeps it while it waits.
+handling: ContextVar[PeerFactory | None] = ContextVar("netlayer_handling", default=None)
 
 
 @attrs.frozen
@@ -372,6 +376,7 @@ class Driver(Protocol):
             return
         load.handlers += 1
         began = clock.seconds()
+        token = handling.set(self.factory)
         try:
             result = self.packet_received(packet)
             if isinstance(result, Coroutine):
@@ -383,6 +388,7 @@ class Driver(Protocol):
                 _ = result.addCallbacks(lambda _: self._handled(packet, None), lambda f: self._handled(packet, f))
             else:
                 self._handled(packet, None)
+        handling.reset(token)
         held = clock.seconds() - began
         if held > self.factory.settings.blocking_handler:
             self.factory.log.warn(

@@ -89,7 +89,7 @@ class Identity:
             key = serialization.load_pem_private_key(pem, password=None)
             certificate = x509.load_pem_x509_certificate(pem)
             certified = certificate.public_key()
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
             raise ConfigurationError(f"identity file {path} is damaged or holds no key and certificate") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise ConfigurationError(f"identity file {path} holds another kind of key than ECDSA P-256")

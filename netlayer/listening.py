@@ -89,11 +89,11 @@ class Listening:
 
 
 def _parse(reactor: Any, description: str, settings: Settings) -> IStreamServerEndpoint:
-    kind = description.partition(":")[0]
+    kind, backlog = description.partition(":")[0], ""
     if kind in ("tcp", "tcp4", "tcp6") and "backlog=" not in description:
-        description += f":backlog={settings.listen_backlog}"
+        backlog = f":backlog={settings.listen_backlog}"
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description + backlog)
     except Exception as error:  # endpoint strings raise whatever their parser stumbles over
         example = "tcp:8000:interface=127.0.0.1"
         raise ConfigurationError(f"{description!r} is no endpoint to listen at, such as {example!r}: {error}") from None

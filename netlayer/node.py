@@ -6,11 +6,10 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from netlayer import reactor_thread
 from netlayer.addresses import PeerInfo, parse_address, parse_peer
@@ -28,11 +27,13 @@ __all__ = ["Node"]
 #: What a node is: one whose verbs block, or one whose verbs return Deferreds.
 Blocking = Literal["blocking"]
 Twisted = Literal["twisted"]
-Mode = TypeVar("Mode", Literal["blocking"], Literal["twisted"])
-T = TypeVar("T")
+if TYPE_CHECKING:  # a default needs Python 3.13, or the extensions that type checkers bring along
+    from typing_extensions import TypeVar as TypeVarWithDefault
 
-#: The node whose handler runs; coroutines keep it while they wait.
-_handling: ContextVar[Any] = ContextVar("_handling", default=None)
+    Mode = TypeVarWithDefault("Mode", Literal["blocking"], Literal["twisted"], default=Literal["blocking"])
+else:
+    Mode = TypeVar("Mode")
+T = TypeVar("T")
 
 #: Seconds that a blocking verb allows above the time that its Deferred allows itself.
 MARGIN = 5.0
@@ -51,12 +52,7 @@ class NodeProtocol(PeerProtocol):
         """Have the node handle a packet."""
         node = self._node
         logger.debug("node %s: packet from %s received", node.node_id, packet.sender_id)
-        before = _handling.set(node)
-        try:
-            result = node.handle_data(packet)
-            return Deferred.fromCoroutine(result) if isinstance(result, Coroutine) else result
-        finally:
-            _handling.reset(before)
+        return node.handle_data(packet)
 
     def peer_lost(self, reason: LinkLost) -> Any:
         """Tell the node, unless the peer is a bootstrap node."""
@@ -167,6 +163,7 @@ class Node(Generic[Mode]):
             **options,
         )
         self._service.factory.application = self
+        self._service.stops_with_reactor = not self._blocks
         self._ended = threading.Event()
         _ = self._service.when_stopped().addCallback(self._stopped)
 
@@ -210,9 +207,6 @@ class Node(Generic[Mode]):
 
         In a handler of this node it only begins that, as it would have to wait for the handler.
         """
-        if _handling.get() is self:
-            _ = self._service.stop()
-            return succeed(None)
         return self._shut_down()
 
     @overload

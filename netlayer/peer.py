@@ -243,11 +243,11 @@ class PeerFactory(Factory):
         made: list[PeerProtocol] = []
 
         def give_up(error: Exception) -> None:
-            connecting.cancel()
             for protocol in made:
                 if not protocol.is_link:
                     protocol._abort(error)
             failed(Failure(error))
+            connecting.cancel()
 
         outcome: Deferred[PeerProtocol] = Deferred(lambda _: give_up(CancelledError()))
         attempt = Attempt(outcome, expected_id, expected_fingerprint)

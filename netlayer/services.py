@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
@@ -17,7 +17,7 @@ from netlayer.addresses import Address, PeerInfo, parse_address, parse_node_id, 
 from netlayer.bootstrap import BootstrapFactory
 from netlayer.config import Settings
 from netlayer.directory import Directory
-from netlayer.driver import Driver
+from netlayer.driver import Driver, handling
 from netlayer.errors import (
     AlreadyStarted,
     ConfigurationError,
@@ -67,6 +67,8 @@ class PeerService(Service, LinkObserver):
 
     _factory_class: type[PeerFactory] = PeerFactory
     _redials_met = True
+    #: Whether the goodbyes are said when the reactor stops. A reactor of our own thread stops with the process only.
+    stops_with_reactor = True
 
     def __init__(
         self,
@@ -116,6 +118,8 @@ class PeerService(Service, LinkObserver):
             silent=self._bootstrap_silent,
         )
         self._state = "new"
+        self._patient = False
+        self._shutdown_trigger: Any = None
         self._linked_since: dict[Driver, float] = {}
         self._first_answer: Deferred[list[Wanted]] | None = None
         self._hopeless: set[Wanted] = set()  # bootstrap nodes from which no answer is awaited
@@ -125,12 +129,13 @@ class PeerService(Service, LinkObserver):
 
     # ---- commands
 
-    def start(self) -> Deferred[NodeStatus]:
+    def start(self, *, patient: bool = False) -> Deferred[NodeStatus]:
         """Listen, join, and try to link every peer that the first answering bootstrap node tells of.
 
         A bootstrap node that is away is no error: it is tried ``1 + retry_count`` times before the Deferred fires, and
         for ever after.
 
+        :param patient: whether to go on trying even when a bootstrap node refuses this node for good.
         :returns: fires with the node's status.
         :raises ListenError: through the Deferred, when the address is taken.
         :raises JoinRefused: through the Deferred, when every bootstrap node failed and one refused this node for good.
@@ -141,18 +146,22 @@ class PeerService(Service, LinkObserver):
         if self._state not in ("new", "bound"):
             return fail(AlreadyStarted())
         self._state = "starting"
+        self._patient = patient
         self._starting = Deferred.fromCoroutine(self._start())
         return self._starting
 
     def stop(self) -> Deferred[None]:
         """Stop listening, say goodbye, let receipts drain, close. Never takes longer than ``shutdown_timeout``.
 
-        It may be called at any time and any number of times.
+        It may be called at any time and any number of times. In a handler of this node it only begins, as it would have
+        to wait for the handler.
         """
         if self._stopping is None:
             self._state = "stopping"
             self._stopping = Deferred()  # first of all, as whoever waits for us may call us again
             _ = Deferred.fromCoroutine(self._stop()).chainDeferred(self._stopping)
+        if handling.get() is self.factory:
+            return succeed(None)
         waiting: Deferred[None] = Deferred()
         _ = self._stopping.addBoth(lambda result: waiting.callback(None))
         return waiting
@@ -197,7 +206,7 @@ class PeerService(Service, LinkObserver):
             node_id=self.factory.local.node_id,
             fingerprint=fingerprint_text(self.factory.local.fingerprint),
             state=self._state,
-            listening=str(self._listening.address) if self._listening.address is not None else None,
+            listening=str(self._listening.address) if self._listening.address and self._state != "stopped" else None,
             advertised=tuple(str(Address(a.host, a.port)) for a in self.factory.local.addresses),
             joined=self._joining.joined,
             bootstraps=tuple(w.status(now) for w in everybody if w.reason is Reason.BOOTSTRAP),
@@ -223,9 +232,9 @@ class PeerService(Service, LinkObserver):
             self._listening.bind(self.factory)
 
     def startService(self) -> None:
-        """Start; what goes wrong is logged, as nobody can be told."""
+        """Start; what goes wrong is logged, as nobody can be told, and a bootstrap node that refuses is asked again."""
         super().startService()
-        _ = self.start().addErrback(self._start_failed)
+        _ = self.start(patient=True).addErrback(self._start_failed)
 
     def stopService(self) -> Deferred[None]:
         """Stop."""
@@ -285,6 +294,7 @@ class PeerService(Service, LinkObserver):
     async def _start(self) -> NodeStatus:
         try:
             self._listening.bind(self.factory)
+            self._stop_with_reactor()
             address = self._advertise or self._listening.advertised
             self.factory.announce((NetAddress(address.host, address.port),))
             self.factory.log.info("started at {address}", address=self._listening.address)
@@ -308,7 +318,19 @@ class PeerService(Service, LinkObserver):
             self._wanted.add(key, wanted)
         return await self._first_answer
 
+    def _stop_with_reactor(self) -> None:
+        """Have the goodbyes said when the reactor stops, as at Ctrl-C."""
+        if self.stops_with_reactor and hasattr(self._reactor, "addSystemEventTrigger"):
+            self._shutdown_trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self._reactor_stops)
+
+    def _reactor_stops(self) -> Deferred[None]:
+        self._shutdown_trigger = None
+        return self.stop()
+
     async def _stop(self) -> None:
+        trigger, self._shutdown_trigger = self._shutdown_trigger, None
+        if trigger is not None:
+            self._reactor.removeSystemEventTrigger(trigger)
         if self._first_answer is not None and not self._first_answer.called:
             self._first_answer.errback(NodeStopped())
         self._wanted.stop()
@@ -350,7 +372,7 @@ class PeerService(Service, LinkObserver):
         if self._first_answer is None or self._first_answer.called or not self._hopeless.issuperset(bootstraps):
             return
         refused = next((w.refused for w in bootstraps if w.refused is not None), None)
-        if refused is not None:
+        if refused is not None and not self._patient:
             self._first_answer.errback(refused)
         else:
             self._first_answer.callback([])

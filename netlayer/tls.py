@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -70,11 +69,12 @@ def proven_fingerprint(connection: SSL.Connection) -> bytes:
         raise RemoteProtocolError("the other end does not speak netlayer (ALPN)")
     try:
         certificate = connection.get_peer_certificate(as_cryptography=True)
-        if certificate is None:
-            raise RemoteProtocolError("the other end has shown no certificate")
-        return certificate_fingerprint(certificate)
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # OpenSSL reads more than cryptography does
+        fingerprint = certificate_fingerprint(certificate) if certificate is not None else None
+    except Exception:  # of any kind: OpenSSL reads certificates that cryptography does not
         raise RemoteProtocolError("the certificate of the other end can't be read") from None
+    if fingerprint is None:
+        raise RemoteProtocolError("the other end has shown no certificate")
+    return fingerprint
 
 
 class _Wrapper(TLSMemoryBIOFactory):

@@ -62,6 +62,13 @@ class Wanted:
         """Tell whether this is the peer of that id, or of that key."""
         return self.node_id == node_id or (fingerprint is not None and self.fingerprint == fingerprint)
 
+    @property
+    def who(self) -> str:
+        """What the log calls it."""
+        if self.node_id is not None:
+            return f"peer {self.node_id}"
+        return "the bootstrap node" if self.reason is Reason.BOOTSTRAP else "the peer"
+
     def status(self, now: float) -> WantedStatus:
         """Return what there is to tell."""
         dialer = self.dialer
@@ -139,9 +146,9 @@ class WantedPeers:
 
     def drop(self, wanted: Wanted) -> None:
         """Want a peer no longer."""
-        wanted.dialer.stop()
         for key in [key for key, other in self._wanted.items() if other is wanted]:
             del self._wanted[key]
+        wanted.dialer.stop()  # last, as whoever waits for it may look
 
     def linked(self, protocol: Driver) -> None:
         """A link stands, whoever dialed."""
@@ -170,8 +177,10 @@ class WantedPeers:
     def stop(self) -> None:
         """Want nobody any more."""
         self._stopped = True
-        for wanted in self:
-            self.drop(wanted)
+        everybody = list(self)
+        self._wanted.clear()
+        for wanted in everybody:
+            wanted.dialer.stop()
 
     # ---- private
 
@@ -219,38 +228,42 @@ class WantedPeers:
         if self._given_up(wanted):
             return
         dialer, retries = wanted.dialer, self._settings.retry_count
-        who = {"address": wanted.address, "peer": "?" if wanted.node_id is None else wanted.node_id}
-        why = str(error) if isinstance(error, DeliveryError | Rejected) else shown(str(error))[1:-1]
+        why = str(error) if isinstance(error, DeliveryError | Rejected) else shown(str(error).rstrip("."))[1:-1]
         if isinstance(error, Rejected) and is_final(error):
             wanted.refused = JoinRefused(error.code, error.text, wanted.address)
         final = is_final(error) or (isinstance(error, PeerIdentityMismatch) and wanted.reason is Reason.ASKED)
-        if dialer.attempts <= retries and dialer.state is not DialerState.STOPPED and not final:
-            if not wanted.reported:
-                self._factory.log.warn(
-                    "no link to peer {peer} at {address}: {why}; retry {n} of {retries}",
-                    **who,
-                    why=why,
-                    n=dialer.attempts,
-                    retries=retries,
-                )
-            return
-        if dialer.attempts == retries + 1 or final or dialer.state is DialerState.STOPPED:
-            if dialer.state is DialerState.STOPPED:
-                self._factory.log.info("{address} is this node itself", address=wanted.address)
-            elif not wanted.reported:
-                self._factory.log.error(
-                    "no link to peer {peer} at {address} after {n} attempts: {why}",
-                    **who,
-                    why=why,
-                    n=dialer.attempts,
-                )
-            wanted.reported = True
-            if wanted.reason is Reason.ASKED or dialer.state is DialerState.STOPPED:
-                self.drop(wanted)  # before anybody hears of it, who may try again at once
-            if isinstance(error, PeerIdentityMismatch):
-                self._unreachable(wanted, error)
-            else:
-                self._unreachable(wanted, PeerUnreachable(wanted.node_id, dialer.attempts, why))
+        stopped = dialer.state is DialerState.STOPPED
+        if stopped or final or dialer.attempts == retries + 1:
+            self._exhausted(wanted, error, why)
+        elif dialer.attempts <= retries and not wanted.reported:
+            self._factory.log.warn(
+                "no link to {who} at {address}: {why}; retry {n} of {retries}",
+                who=wanted.who,
+                address=wanted.address,
+                why=why,
+                n=dialer.attempts,
+                retries=retries,
+            )
+
+    def _exhausted(self, wanted: Wanted, error: Exception, why: str) -> None:
+        """Report a peer that all attempts have failed to reach; most are tried on, silently."""
+        attempts, stopped = wanted.dialer.attempts, wanted.dialer.state is DialerState.STOPPED
+        if stopped:
+            self._factory.log.info("{address} is this node itself", address=wanted.address)
+        elif not wanted.reported:
+            self._factory.log.error(
+                "no link to {who} at {address} after {attempts}: {why}",
+                who=wanted.who,
+                address=wanted.address,
+                attempts="1 attempt" if attempts == 1 else f"{attempts} attempts",
+                why=why,
+            )
+        wanted.reported = True
+        if wanted.reason is Reason.ASKED or stopped:
+            self.drop(wanted)  # before anybody hears of it, who may try again at once
+        if not isinstance(error, PeerIdentityMismatch):
+            error = PeerUnreachable(wanted.node_id, attempts, why)
+        self._unreachable(wanted, error)
 
     def _drop_superfluous(self) -> None:
         """Forget the peers that were met longest ago when there are too many."""

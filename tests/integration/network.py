@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -14,7 +16,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from netlayer import BootstrapNode, DataPacket, Node, PeerFactory, PeerInfo, PeerProtocol, Settings
+from netlayer import BootstrapNode, DataPacket, Identity, Node, PeerFactory, PeerInfo, PeerProtocol, Settings
 from netlayer.errors import LinkLost
 from tests.integration.stranger import Stranger, turns, until
 
@@ -136,6 +138,12 @@ class NetworkTestCase(TestCase):
         chosen = [event for event in self.events if event["log_level"].name == level]
         texts = [event["log_format"].format(**event) for event in chosen if node in (None, event["node"])]
         return [text for text in texts if containing in text]
+
+    def stored_identity(self) -> Identity:
+        """Return an identity that outlives its process."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        return Identity.load_or_create(Path(directory.name) / "identity.pem")
 
     def make(self, node_id: int | str, *bootstraps: Any, kind: type[Member] = Member, **options: Any) -> Any:
         """Return a node that is not started, and is shut down after the test."""

@@ -30,7 +30,9 @@ import sys, time
 from netlayer import BootstrapNode, Node, Settings, configure_logging
 
 def tell(*what):
-    print(*what, f"at={time.monotonic():.3f}", flush=True)
+    words = [*map(str, what), f"at={time.monotonic():.3f}\\n"]
+    sys.stdout.write(" ".join(words))  # as one piece: two threads tell
+    sys.stdout.flush()
 
 def hooked(kind):
     class Hooked(kind):

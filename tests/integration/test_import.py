@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from statistics import median
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -43,5 +42,5 @@ class ImportTests(SynchronousTestCase):
         twisted = "import twisted.internet.reactor, twisted.internet.ssl"
         cpu_seconds("import netlayer")
         pairs = [(cpu_seconds("import netlayer"), cpu_seconds(twisted)) for _ in range(5)]
-        ours, theirs = (median(times) for times in zip(*pairs, strict=True))
+        ours, theirs = (min(times) for times in zip(*pairs, strict=True))  # what else runs only adds
         self.assertLess(ours, 1.3 * theirs)

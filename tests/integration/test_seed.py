@@ -135,7 +135,7 @@ class SeedTests(SynchronousTestCase):
         self.assertEqual(lonely.wait(within=5.0), 0)
 
         for script, where in (
-            (lonely, rf"peer \? at localhost:{self.ports[0]}"),
+            (lonely, f"the bootstrap node at localhost:{self.ports[0]}"),
             (
                 sending,
                 f"peer 3 at localhost:{self.ports[2]}",

@@ -1,0 +1,364 @@
+"""The protocol and its factory on a network in memory, with time under the test's control."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from netlayer import DataPacket, Identity, PeerFactory, PeerProtocol
+from netlayer.errors import (
+    ConfigurationError,
+    DeliveryTimeout,
+    LinkLost,
+    LocalProtocolError,
+    NodeStopped,
+    PeerLost,
+    PeerUnreachable,
+)
+from netlayer.peer import LinkObserver
+from tests.memory import Diary, MemoryTestCase
+
+
+class ConstructionTests(SynchronousTestCase):
+    def test_nonsense(self) -> None:
+        """Nonsense raises ConfigurationError where the factory is made."""
+        for options in (
+            {"node_id": "x"},
+            {"node_id": 1, "network": ""},
+            {"node_id": 1, "network": "a\nb"},
+            {"node_id": 1, "network": "x" * 65},
+            {"node_id": 1, "network": None},
+            {"node_id": 1, "protocol": Protocol},
+            {"node_id": 1, "protocol": lambda: None},
+        ):
+            with self.assertRaises(ConfigurationError):
+                PeerFactory(MemoryReactorClock(), **options)
+
+    def test_identity(self) -> None:
+        """Without an identity a factory makes one of its own; a decimal id will do."""
+        identity = Identity.generate()
+        given = PeerFactory(MemoryReactorClock(), node_id="7", identity=identity)
+        self.assertEqual((given.local.node_id, given.local.fingerprint), (7, identity.fingerprint))
+        own = PeerFactory(MemoryReactorClock(), node_id=7)
+        self.assertNotEqual(own.local.fingerprint, identity.fingerprint)
+        self.assertTrue(own.local.ephemeral)
+
+
+class LinkTests(MemoryTestCase):
+    def test_life(self) -> None:
+        """A link is made, carries packets, and ends with the factory; nothing is left."""
+        a, b = self.factory(1), self.factory(2)
+        self.link(a, b)
+        a.links()[0].send_packet("plain")
+        confirmed = a.links()[0].send_packet("confirmed", confirm=True)
+        self.settle()
+        self.successResultOf(confirmed)
+        stopped = a.stop()
+        self.settle()
+        self.successResultOf(stopped)
+        self.successResultOf(b.stop())
+        self.assertEqual(b.application[:3], [(1, "ready"), (1, "plain"), (1, "confirmed")])
+        self.assertEqual(b.application[3:], [(1, "lost", "goodbye: shutdown")])
+        self.assert_at_rest([a, b])
+
+    def test_idle(self) -> None:
+        """An idle link stays, as both ends ask for signs of life."""
+        a, b = self.factory(1), self.factory(2)
+        self.link(a, b)
+        self.pass_time(3600, steps=3600)
+        self.assertEqual((len(a.links()), len(b.links())), (1, 1))
+
+    def test_frozen(self) -> None:
+        """A peer of which nothing is heard for 15 s is dead; its connection is aborted."""
+        a, b = self.factory(1), self.factory(2)
+        pump = self.link(a, b)
+        self.pumps.clear()  # nothing travels any more
+        for second in range(14):
+            self.reactor.advance(1)
+            self.assertEqual(len(a.links()), 1, second)
+        self.reactor.advance(1.5)
+        self.assertEqual(a.application[1:], [(2, "lost", "silent for 15 s")])
+        self.assertTrue(pump.clientIO.disconnecting)
+
+    def test_own_pause(self) -> None:
+        """A process that was frozen itself gives its peers time to show that they live."""
+        a, b = self.factory(1), self.factory(2)
+        self.link(a, b)
+        self.reactor.advance(300)
+        self.settle()
+        self.pass_time(20)
+        self.assertEqual((len(a.links()), len(b.links())), (1, 1))
+
+    def test_handshake_too_slow(self) -> None:
+        """Where no end has a link 5 s after connecting, both give up, whichever phase they were in."""
+        for rounds in range(6):
+            self.setUp()
+            a, b = self.factory(1), self.factory(2)
+            attempt = self.dial(a, 2)
+            pump = self.connect()
+            for _ in range(rounds):
+                pump.pump()
+            if a.links() or b.links():
+                attempt.addErrback(lambda _: None)
+                break
+            self.reactor.advance(5.1)
+            self.failureResultOf(attempt, LinkLost)
+            self.assertEqual((a.application, b.application), ([], []))
+            self.settle()
+            self.pass_time(70)  # a session that had begun is kept for a minute
+            self.assert_at_rest([a, b])
+        else:
+            self.fail("no link was made in so many rounds")
+
+    def test_tcp_never_answers(self) -> None:
+        """An address that never answers is given up after `timeout`."""
+        a = self.factory(1)
+        attempt = self.dial(a, 2)
+        self.reactor.advance(4.9)
+        self.assertNoResult(attempt)
+        self.reactor.advance(0.2)
+        self.assertEqual(str(self.failureResultOf(attempt, LinkLost).value), "no connection within 5 s")
+        self.assert_at_rest([a])
+
+    def test_blocking_handler(self) -> None:
+        """A handler that holds the reactor for more than a second is warned of."""
+
+        class Blocks(PeerProtocol):
+            def packet_received(self, packet: DataPacket) -> None:
+                self.factory.clock.advance(packet.data)  # type: ignore[attr-defined]
+
+        a, b = self.factory(1), self.factory(2, Blocks)
+        warnings: list[str] = []
+        b.log.warn = lambda format, **fields: warnings.append(format.format(**fields))  # type: ignore[method-assign, assignment]
+        self.link(a, b)
+        for seconds in (0.5, 1.5):
+            a.links()[0].send_packet(seconds)
+            self.settle()
+        self.assertEqual(len(warnings), 1)
+        self.assertIn("Blocks.packet_received held the reactor for 1.5 s", warnings[0])
+
+    def test_one_write_a_turn(self) -> None:
+        """Packets of one turn of the reactor travel together."""
+        a, b = self.factory(1), self.factory(2)
+        pump = self.link(a, b)
+        writes: list[bytes] = []
+        transport = a.links()[0].transport
+        write = transport.write
+        transport.write = lambda data: (writes.append(data), write(data))
+        for number in range(100):
+            a.links()[0].send_packet(number)
+        self.assertEqual(writes, [])
+        self.settle()
+        self.assertEqual(len(writes), 1)
+        self.assertEqual([entry[1] for entry in b.application[1:]], list(range(100)))
+        self.assertIn(pump, self.pumps)
+
+    def test_full_transport(self) -> None:
+        """While the transport is full nothing is written, and packets wait where they are bounded."""
+        a, b = self.factory(1), self.factory(2)
+        self.link(a, b)
+        link = a.links()[0]
+        link.pauseProducing()
+        sent = link.connection.bytes_sent
+        for _ in range(20):
+            link.send_packet(b"x" * 100_000)
+        self.settle()
+        self.assertEqual(link.connection.bytes_sent, sent)
+        link.resumeProducing()
+        self.settle()
+        self.assertEqual(len(b.application), 21)
+
+    def test_close_that_hangs(self) -> None:
+        """A connection that does not close within `abort_after` is aborted."""
+        a, b = self.factory(1), self.factory(2)
+        pump = self.link(a, b)
+        self.pumps.clear()
+        stopped = a.stop()
+        self.reactor.advance(5.1)  # the goodbye is not answered
+        self.assertEqual(a.application[-1], (2, "lost", "goodbye: shutdown"))
+        self.assertFalse(pump.clientIO.disconnecting)
+        self.reactor.advance(3.1)
+        self.assertTrue(pump.clientIO.disconnecting)
+        self.pumps.append(pump)
+        self.settle()
+        self.successResultOf(stopped)
+
+    def test_shutdown_takes_no_longer(self) -> None:
+        """A factory has stopped after `shutdown_timeout`, whatever its peers do."""
+        a, b = self.factory(1, goodbye_timeout=60.0, shutdown_timeout=2.0), self.factory(2, Stuck)
+        pump = self.link(a, b)
+        waiting = a.links()[0].send_packet("x", confirm=True)
+        self.settle()
+        stopped = a.stop()
+        self.pass_time(1.0)
+        self.assertNoResult(stopped)
+        self.pass_time(1.0)
+        self.failureResultOf(waiting, PeerLost)
+        self.successResultOf(stopped)
+        self.assertIsNotNone(pump)
+
+
+class Stuck(PeerProtocol):
+    """A handler that never finishes."""
+
+    def packet_received(self, packet: DataPacket) -> Any:
+        return Deferred()
+
+
+class SessionTests(MemoryTestCase):
+    def factory(self, node_id: int, protocol: type[PeerProtocol] | None = None, **changes: Any) -> PeerFactory:
+        return super().factory(node_id, protocol or Remembers, **changes)
+
+    def setUp(self) -> None:
+        super().setUp()
+        Remembers.protocols = []
+
+    def test_kept(self) -> None:
+        """A session is kept for a minute without a link: packets arrive once, and the numbers go on."""
+        a, b = self.factory(1), self.factory(2)
+        pump = self.link(a, b)
+        link = a.links()[0]
+        first = link.send_packet("before")
+        self.settle()
+        self.cut(pump)
+        second = link.send_packet("between")
+        self.pass_time(50)
+        self.link(b, a)
+        self.assertEqual([entry[1] for entry in b.application], ["ready", "before", "lost", "ready", "between"])
+        self.assertEqual(second, first + 1)
+
+    def test_forgotten(self) -> None:
+        """After a minute it is forgotten: what was written is lost, what was not is unreachable."""
+        a, b = self.factory(1, delivery_timeout=1000.0), self.factory(2, Stuck)
+        pump = self.link(a, b)
+        link = a.links()[0]
+        written = link.send_packet("written", confirm=True)
+        self.settle()
+        self.cut(pump)
+        waiting = link.send_packet("waiting", confirm=True)
+        plain = link.send_packet("plain")
+        drained = link.when_drained()
+        self.reactor.advance(59)
+        self.assertNoResult(written)
+        self.reactor.advance(2)
+        self.failureResultOf(written, PeerLost)
+        self.failureResultOf(waiting, PeerUnreachable)
+        self.successResultOf(drained)
+        self.assertEqual(plain, 3)
+        self.successResultOf(a.stop())
+        self.successResultOf(b.stop())
+        self.assert_at_rest([a, b])
+
+    def test_send_to_a_forgotten_peer(self) -> None:
+        """A protocol of a peer that was forgotten takes packets, for as long as a session would be kept."""
+        a, b = self.factory(1), self.factory(2)
+        self.cut(self.link(a, b))
+        self.reactor.advance(61)
+        self.assertEqual(a._remotes, {})
+        protocol = Remembers.protocols[0]
+        protocol.send_packet("nobody comes")
+        drained = protocol.when_drained()
+        self.reactor.advance(59)
+        self.assertNoResult(drained)
+        self.reactor.advance(2)
+        self.successResultOf(drained)
+        self.successResultOf(a.stop())
+        self.successResultOf(b.stop())
+        self.assert_at_rest([a, b])
+
+    def test_timeout(self) -> None:
+        """A confirmed packet whose handler never finishes ends in DeliveryTimeout, linked or not."""
+        a, b = self.factory(1), self.factory(2, Stuck)
+        pump = self.link(a, b)
+        one = a.links()[0].send_packet("one", confirm=True)
+        self.settle()
+        self.pass_time(9.5)
+        two = a.links()[0].send_packet("two", confirm=True)
+        self.settle()
+        self.cut(pump)
+        self.reactor.advance(1)
+        self.assertTrue(self.failureResultOf(one, DeliveryTimeout).value.written)
+        self.assertNoResult(two)
+        self.reactor.advance(9)
+        self.assertTrue(self.failureResultOf(two, DeliveryTimeout).value.written)
+
+    def test_timeout_of_an_adopted_packet(self) -> None:
+        """A packet that waited for an id before its key was known times out, can be cancelled, and drains."""
+        a, b = self.factory(1), self.factory(2, Stuck)
+        unknown = a.remote_by_id(2)
+        sent = [a.submit_confirmed(unknown, a.make_packet(number, confirm=True)) for number in range(3)]
+        drained = unknown.when_drained()
+        self.link(a, b)
+        self.assertNoResult(drained)
+        sent[1].addErrback(lambda _: None).cancel()
+        self.pass_time(10.5)
+        for deferred in (sent[0], sent[2]):
+            self.failureResultOf(deferred, DeliveryTimeout)
+        self.assertEqual(a.load.handlers, 0)
+        stopped = a.stop()
+        self.pass_time(10)
+        self.successResultOf(stopped)
+        self.successResultOf(drained)
+
+    def test_stop_without_links(self) -> None:
+        """A factory that stops while packets wait for nobody in particular fails them, and is at rest."""
+        a = self.factory(1)
+        waiting = a.submit_confirmed(a.remote_by_id(9), a.make_packet(b"x", confirm=True))
+        plain = a.submit(a.remote_by_id(8), a.make_packet(b"x"))
+        attempt = self.dial(a, 2)
+        self.successResultOf(a.stop())
+        self.failureResultOf(waiting, NodeStopped)
+        self.failureResultOf(attempt, NodeStopped)
+        self.assertEqual(plain, 1)
+        self.assert_at_rest([a])
+
+
+class Remembers(Diary):
+    """Can be found after its end."""
+
+    protocols: list[PeerProtocol] = []  # noqa: RUF012 - replaced by each test
+
+    def peer_ready(self) -> Any:
+        super().peer_ready()
+        Remembers.protocols.append(self)
+
+
+class ObserverTests(MemoryTestCase):
+    def test_reports(self) -> None:
+        """An observer hears of links and of packets that wait; a plain one hears nothing and harms nothing."""
+        heard: list[Any] = []
+
+        class Hears(LinkObserver):
+            def link_ready(self, protocol: Any) -> None:
+                heard.append("ready")
+
+            def link_lost(self, protocol: Any, reason: LinkLost) -> None:
+                heard.append(str(reason))
+
+            def packets_wait(self, remote: Any) -> None:
+                heard.append(remote.node_id)
+
+        a, b = self.factory(1), self.factory(2)
+        a.observer = Hears()
+        pump = self.link(a, b)
+        link = a.links()[0]
+        link.send_packet("linked")
+        self.settle()
+        self.cut(pump)
+        link.send_packet("not linked")
+        self.assertEqual(heard, ["ready", a.application[-1][2], 2])
+
+    def test_introduction(self) -> None:
+        """What the other end has said can be asked for from the introduction on."""
+        a, b = self.factory(1), self.factory(2)
+        self.dial(a, 2).addErrback(lambda _: None)
+        self.connect()
+        (protocol,) = a._connections
+        self.assertRaises(LocalProtocolError, lambda: protocol.introduction)
+        self.settle()
+        self.assertEqual((protocol.introduction.node_id, protocol.record.node_id), (2, 2))
+        self.assertEqual(protocol.record.fingerprint, b.local.fingerprint)

@@ -1,0 +1,167 @@
+"""Nodes as services of a Twisted application: parents, privileges, races between start and stop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.protocol import Factory, Protocol
+from zope.interface.verify import verifyObject
+
+from netlayer import BootstrapService, PeerProtocol, PeerService
+from netlayer.errors import AlreadyStarted, ConfigurationError, ListenError, NodeStopped
+from tests.integration.network import HOST, NetworkTestCase, reactor, settings, turns, until
+
+
+class ServiceTests(NetworkTestCase):
+    def service(self, node_id: int, *, kind: type[PeerService] = PeerService, port: int = 0, **options: Any) -> Any:
+        options.setdefault("settings", settings())
+        service = kind(reactor, node_id=node_id, listen=f"tcp:{port}:interface={HOST}", **options)
+        self.addCleanup(service.stop)
+        return service
+
+    async def test_application(self) -> None:
+        """A bootstrap node and two nodes in one application find each other, and stop with it."""
+        application = MultiService()
+        bootstrap = self.service(1, kind=BootstrapService)
+        bootstrap.setServiceParent(application)
+        application.privilegedStartService()
+        address = bootstrap.listening
+        nodes = [self.service(2 + n, bootstraps=[f"tcp:{HOST}:{address.port}"]) for n in (0, 1)]
+        application.startService()
+        for node in nodes:
+            self.assertTrue(verifyObject(IService, node))
+            node.setServiceParent(application)
+        await until(lambda: all(len(node.get_peers()) == 1 for node in nodes))
+        await nodes[0].send(3, b"x")
+        self.assertEqual({peer.node_id for peer in bootstrap.get_peers()}, {2, 3})
+        await application.stopService()
+        self.assertEqual({service.status.state for service in (bootstrap, *nodes)}, {"stopped"})
+        self.assertEqual(self.logged("warn") + self.logged("error"), [])
+
+    async def test_privileged(self) -> None:
+        """The port is bound by privilegedStartService, once, and serves after startService."""
+        service = self.service(1)
+        service.privilegedStartService()
+        bound = service.listening
+        self.assertEqual((service.status.state, service.status.listening), ("bound", str(bound)))
+        service.startService()
+        await until(lambda: service.status.state == "running")
+        self.assertEqual(service.listening, bound)
+        await service.stopService()
+
+    async def test_bound_and_never_started(self) -> None:
+        """A service that was only bound lets go of its port when it is stopped."""
+        service = self.service(1)
+        service.privilegedStartService()
+        port = service.listening.port
+        await service.stopService()
+        again = self.service(1, port=port)
+        await again.start()
+
+    async def test_port_taken(self) -> None:
+        """A taken port raises where the port is bound; a service that is started is stopped by it, and says so."""
+        one = self.service(1)
+        await one.start()
+        two = self.service(2, port=one.listening.port)
+        self.assertRaises(ListenError, two.privilegedStartService)
+        two.startService()
+        await until(lambda: two.status.state == "stopped")
+        (error,) = self.logged("error", node=2)
+        self.assertIn("could not start: cannot listen on", error)
+
+    async def test_start_twice(self) -> None:
+        """A service is started once."""
+        service = self.service(1)
+        await service.start()
+        await self.expect(AlreadyStarted, service.start())
+        await service.stop()
+        await self.expect(NodeStopped, service.start())
+
+    async def test_stopped_in_every_turn_of_its_start(self) -> None:
+        """However far a start has come, a stop ends it, and leaves no connection, timer or port."""
+        silent = await self.listen(Factory.forProtocol(Protocol))
+        bootstrap = self.service(1, kind=BootstrapService)
+        await bootstrap.start()
+        other = self.service(2, bootstraps=[tuple(bootstrap.listening)])
+        await other.start()
+        for pause in range(25):
+            service = self.service(3, bootstraps=[tuple(bootstrap.listening)], peers=[(9, HOST, silent)])
+            started = service.start().addBoth(lambda result: result)
+            stopped_again = service.when_stopped()
+            await turns(pause)
+            await service.stop()
+            await stopped_again
+            await self.expect(NodeStopped, started)
+            self.assertEqual((service.status.links, service.status.wanted, service.get_peers()), ((), (), []))
+            self.assertEqual(dict(service.factory._connections), {})
+        await until(lambda: other.get_peers() == [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_stopped_by_its_own_hooks(self) -> None:
+        """A protocol's hooks may stop the service; every Deferred of it still ends."""
+
+        class Stops(PeerProtocol):
+            def peer_ready(self) -> None:
+                ended.append(service.stop())
+
+            def peer_lost(self, reason: Any) -> None:
+                ended.append(service.stop())
+
+        for node_id, options in ((5, {"bootstraps": True}), (6, {"peers": True})):
+            ended: list[Any] = []
+            other = self.service(1, kind=BootstrapService)
+            await other.start()
+            where = {name: [tuple(other.listening)] for name in options}
+            service = self.service(node_id, protocol=Stops, **where)
+            started = service.start()
+            joined = service.when_joined()
+            await self.expect(NodeStopped, started)
+            await self.expect(NodeStopped, joined)
+            await service.when_stopped()
+            self.assertGreaterEqual(len(ended), 1)
+            for deferred in ended:
+                await deferred
+            await other.stop()
+
+    async def test_stopped_when_joined(self) -> None:
+        """Who waits for when_joined() may stop the service at once: peers it was just told of are not dialed."""
+        bootstrap = self.service(1, kind=BootstrapService)
+        await bootstrap.start()
+        other = self.service(2, bootstraps=[tuple(bootstrap.listening)])
+        await other.start()
+        service = self.service(3, bootstraps=[tuple(bootstrap.listening)])
+        stopped = service.when_joined().addCallback(lambda _: service.stop())
+        await self.expect(NodeStopped, service.start())
+        await stopped
+        self.assertEqual(service.status.wanted, ())
+        self.assertEqual(list(service._wanted), [])
+
+    async def test_nonsense(self) -> None:
+        """Nonsense raises where the service is made."""
+        for options in (
+            {"listen": "tcp:0"},
+            {"listen": (HOST, 0), "bootstraps": "tcp:127.0.0.1:1"},
+            {"listen": (HOST, 0), "bootstraps": [7]},
+            {"listen": (HOST, 0), "peers": [(1, 2)]},
+            {"listen": (HOST, 0), "peers": [("x", HOST, 1)]},
+            {"listen": (HOST, 0), "advertise": (HOST, 0)},
+            {"listen": (HOST, 0), "data_dir": "/dev/null/nowhere"},
+        ):
+            with self.assertRaises(ConfigurationError):
+                PeerService(reactor, node_id=1, **options)
+
+    async def test_stored_identity(self) -> None:
+        """With a data directory a node keeps its key."""
+        directory = os.path.join(tempfile.mkdtemp(), "made")
+        self.addCleanup(shutil.rmtree, os.path.dirname(directory))
+        fingerprints = set()
+        for _ in range(2):
+            service = self.service(1, data_dir=directory)
+            await service.start()
+            fingerprints.add(service.status.fingerprint)
+            await service.stop()
+        self.assertEqual(len(fingerprints), 1)
