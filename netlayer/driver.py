@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netlayer.addresses import Address, PeerInfo
-from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, RemoteProtocolError, shown
+from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, Rejected, RemoteProtocolError, shown
 from netlayer.handlers import DataPacket
 from netlayer.identity import fingerprint_text
 from netlayer.remote import Remote
@@ -32,7 +32,7 @@ from netlayer.sansio.connection import Connection, State
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import RemoteNode
 from netlayer.tls import proven_fingerprint
-from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Register, Registered
+from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Register, Registered, RejectCode
 
 if TYPE_CHECKING:
     from netlayer.peer import PeerFactory
@@ -457,6 +457,9 @@ class Driver(Protocol):
 
     def _closed(self, reason: Exception, abort: bool) -> None:
         """The connection is over, whatever becomes of the transport."""
+        own = self.factory.local.fingerprint
+        if isinstance(reason, Rejected) and reason.code == RejectCode.SELF and self.fingerprint != own:
+            reason = RemoteProtocolError("the other end claims to be this node itself")
         self._leave_transport(abort)
         goodbye = self._connection.goodbye_received
         unknown: tuple[int, ...] = ()

@@ -130,7 +130,7 @@ class WantedPeers:
             settings=self._settings,
             rng=self._factory.rng,
             failed=lambda error: self._failed(wanted, error),
-            believes=lambda: wanted.fingerprint is not None,
+            believes=lambda: self._pinned(wanted) is not None,
         )
         if self._stopped:
             wanted.dialer.stop()
@@ -187,14 +187,16 @@ class WantedPeers:
     def _dial(self, wanted: Wanted) -> Deferred[PeerProtocol]:
         if self._given_up(wanted):
             return fail(PeerUnreachable(wanted.node_id, wanted.dialer.attempts, "it is not wanted any more"))
-        # Another key may answer at an address if the one that answered last was ephemeral, or if none is known.
-        pinned = wanted.fingerprint if not wanted.ephemeral or wanted.reason is Reason.MET else None
         attempt = self._factory.connect(
             wanted.endpoint,
             expected_id=wanted.expected_id,
-            expected_fingerprint=pinned,
+            expected_fingerprint=self._pinned(wanted),
         )
         return attempt.addCallback(lambda protocol: self._answered(wanted, protocol))
+
+    def _pinned(self, wanted: Wanted) -> bytes | None:
+        """Return the key that has to answer; any may if the last was ephemeral, except for a peer that was met."""
+        return wanted.fingerprint if not wanted.ephemeral or wanted.reason is Reason.MET else None
 
     def _given_up(self, wanted: Wanted) -> bool:
         """Drop a peer that has been away for too long, or that nobody sends to any more; return whether it was."""

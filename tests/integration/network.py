@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import attrs
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
@@ -130,6 +130,7 @@ class NetworkTestCase(TestCase):
 
     def setUp(self) -> None:
         self.events: list[LogEvent] = []
+        self._impostors: list[IListeningPort] = []
         globalLogPublisher.addObserver(self._keep)
         self.addCleanup(globalLogPublisher.removeObserver, self._keep)
 
@@ -193,7 +194,9 @@ class NetworkTestCase(TestCase):
         self.addCleanup(lambda: port.stopListening())
         return int(port.getHost().port)
 
-    async def impostor(self, answer: Callable[[Stranger], Any], node_id: int = 98, **options: Any) -> int:
+    async def impostor(
+        self, answer: Callable[[Stranger], Any], node_id: int = 98, *, port: int = 0, **options: Any
+    ) -> int:
         """Have strangers listen, each of which does what `answer` says as soon as TLS stands; return their port."""
         first = Stranger(node_id, **options)
 
@@ -202,9 +205,15 @@ class NetworkTestCase(TestCase):
             stranger.secured.addCallback(lambda _: answer(stranger)).addErrback(lambda _: None)
             return stranger
 
-        port = await first.tls.listen(TCP4ServerEndpoint(reactor, 0, interface=HOST), Factory.forProtocol(build))
-        self.addCleanup(lambda: port.stopListening())
-        return int(port.getHost().port)
+        bound = await first.tls.listen(TCP4ServerEndpoint(reactor, port, interface=HOST), Factory.forProtocol(build))
+        self._impostors.append(bound)
+        self.addCleanup(self.silence)
+        return int(bound.getHost().port)
+
+    def silence(self) -> Deferred[Any]:
+        """Have no stranger listen any more."""
+        impostors, self._impostors = self._impostors, []
+        return gatherResults([maybeDeferred(port.stopListening) for port in impostors])
 
     async def linked_stranger(self, node: Any, node_id: int = 99, *, said: dict[str, Any] | None = None) -> Stranger:
         """Return a stranger that is linked to a node.

@@ -55,6 +55,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def interruptible() -> None:
+    """Have Ctrl-C mean in a new process what it means at a terminal, even if the tests themselves run in background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Script:
     """A Python process in a directory of its own.
 
@@ -85,6 +90,7 @@ class Script:
                 stderr=err,
                 text=True,
                 bufsize=1,
+                preexec_fn=interruptible,
             )
         atexit.register(self.kill)
 

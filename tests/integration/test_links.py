@@ -635,6 +635,21 @@ class HealingTests(NetworkTestCase):
         self.assertEqual(len(self.logged("info", containing="is this node itself")), 2)
         self.assertEqual([text for text in self.logged("error") if f":{ports[1]}" not in text], [])
 
+    async def test_stranger_at_the_address(self) -> None:
+        """Whatever a stranger says at the address of a bootstrap node that is away, it is dialed on, and soon."""
+        for code in (RejectCode.SELF, RejectCode.BANNED, RejectCode.VERSION):
+            bootstrap = await self.bootstrap()
+            port = bootstrap.port
+            node = await self.start(2, bootstrap, settings=settings(refused_wait=60.0))
+            await bootstrap.kill()
+            impostor = await self.impostor(lambda stranger, code=code: stranger.say(Reject(code)), port=port)
+            self.assertEqual(impostor, port)
+            await until(lambda node=node: node.status.bootstraps[0].attempts > 2)
+            await self.silence()
+            await self.bootstrap(port=port)
+            await until(lambda node=node: node.status.joined, within=2.0)
+            await node.shutdown()
+
     async def test_only_itself_as_bootstrap(self) -> None:
         """A node whose only bootstrap node is itself starts."""
         port = await self.free_port()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.processes import interruptible
+
 PATIENCE = 20.0
 
 CHAT = """
@@ -54,6 +56,7 @@ class TwistdTests(SynchronousTestCase):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=interruptible,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(["", *filter(None, sys.path)])},
             )
         self.processes.append(process)
