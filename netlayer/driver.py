@@ -37,10 +37,17 @@ from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Reg
 if TYPE_CHECKING:
     from netlayer.peer import PeerFactory
 
-__all__ = ["Attempt", "Driver", "handling"]
+__all__ = ["Attempt", "Driver", "Handling", "handling"]
 
-#: The factory whose handler runs; a handler that is a coroutine keeps it while it waits.
-handling: ContextVar[PeerFactory | None] = ContextVar("netlayer_handling", default=None)
+
+@attrs.define
+class Handling:
+    """One run of a handler. What a coroutine of it calls finds it in :data:`handling`, as long as it runs."""
+
+    factory: PeerFactory | None = None
+
+
+handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
 
 
 @attrs.frozen
@@ -376,18 +383,21 @@ class Driver(Protocol):
             return
         load.handlers += 1
         began = clock.seconds()
-        token = handling.set(self.factory)
+        run = Handling(self.factory)
+        token = handling.set(run)
         try:
             result = self.packet_received(packet)
             if isinstance(result, Coroutine):
                 result = Deferred.fromCoroutine(result)
         except BaseException:  # even SystemExit: a handler never takes the node down
-            self._handled(packet, Failure())
+            self._handled(run, packet, Failure())
         else:
             if isinstance(result, Deferred):
-                _ = result.addCallbacks(lambda _: self._handled(packet, None), lambda f: self._handled(packet, f))
+                _ = result.addCallbacks(
+                    lambda _: self._handled(run, packet, None), lambda failure: self._handled(run, packet, failure)
+                )
             else:
-                self._handled(packet, None)
+                self._handled(run, packet, None)
         handling.reset(token)
         held = clock.seconds() - began
         if held > self.factory.settings.blocking_handler:
@@ -400,7 +410,8 @@ class Driver(Protocol):
     def _handler_name(self) -> str:
         return f"{type(self).__qualname__}.packet_received"
 
-    def _handled(self, packet: DataPacket, failure: Failure | None) -> None:
+    def _handled(self, run: Handling, packet: DataPacket, failure: Failure | None) -> None:
+        run.factory = None
         self.factory.load.handlers -= 1
         text = None
         if failure is not None:

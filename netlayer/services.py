@@ -160,7 +160,7 @@ class PeerService(Service, LinkObserver):
             self._state = "stopping"
             self._stopping = Deferred()  # first of all, as whoever waits for us may call us again
             _ = Deferred.fromCoroutine(self._stop()).chainDeferred(self._stopping)
-        if handling.get() is self.factory:
+        if handling.get().factory is self.factory:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         _ = self._stopping.addBoth(lambda result: waiting.callback(None))

@@ -108,7 +108,7 @@ class Delivery:
         """
         if len(packet.payload) > self._max_packet:
             raise PacketTooLarge(len(packet.payload), self._max_packet)
-        limit = self._queue_limit()
+        limit = self.queue_limit
         if self.queued >= limit:
             raise QueueFull(self.peer_id, self.queued, limit)
         node_limit = self._settings.node_queue_limit
@@ -371,6 +371,11 @@ class Delivery:
         self._load.queues.discard(self)
 
     @property
+    def queue_limit(self) -> int:
+        """Bytes from which on packets are refused; two windows of the peer at most, as no more can be in flight."""
+        return min(self._settings.queue_limit, 2 * self._window) if self._attached else self._settings.queue_limit
+
+    @property
     def idle(self) -> bool:
         """Whether nothing would be lost if this object were dropped."""
         return self.session is None and not self.queued
@@ -400,9 +405,6 @@ class Delivery:
             self._forget_at = now + self._settings.session_timeout
 
     # ---- private
-
-    def _queue_limit(self) -> int:
-        return min(self._settings.queue_limit, 2 * self._window) if self._attached else self._settings.queue_limit
 
     def _take_from_queue(self, outgoing: OutgoingStream) -> OutgoingPacket | None:
         while self._queue:

@@ -320,6 +320,36 @@ class HandlerEndTests(NetworkTestCase):
         await b.shutdown()
 
 
+class ShutdownTests(NetworkTestCase):
+    async def test_waits_for_its_own_end(self) -> None:
+        """A handler may wait for the end of its own node, as it would of any; its sender still gets the receipt."""
+        a = await self.start(2)
+        b = await self.start(3, peers=[(2, HOST, a.port)])
+        b.handle_data = lambda packet: b._service.stop()
+        await a.send_data(3, "stop")
+        await b.wait()
+        self.assertEqual(b.status.state, "stopped")
+
+    async def test_what_a_handler_has_begun(self) -> None:
+        """A task that a handler has begun, and that goes on without it, waits for the shutdown like anybody."""
+        a = await self.start(2)
+        b = await self.start(3, peers=[(2, HOST, a.port)])
+        states: list[str] = []
+
+        async def stop_later() -> None:
+            await deferLater(reactor, 0.01)
+            await b.shutdown()
+            states.append(b.status.state)
+
+        def begin(packet: DataPacket) -> None:
+            Deferred.fromCoroutine(stop_later())
+
+        b.handle_data = begin
+        await a.send_data(3, "stop soon")
+        await until(lambda: states)
+        self.assertEqual(states, ["stopped"])
+
+
 class BrokenConnectionTests(NetworkTestCase):
     """Nothing lost, nothing twice, in order, over any number of broken connections."""
 
