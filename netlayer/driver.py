@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -389,6 +389,8 @@ class Driver(Protocol):
             result = self.packet_received(packet)
             if isinstance(result, Coroutine):
                 result = Deferred.fromCoroutine(result)
+            elif isinstance(result, Generator):
+                raise TypeError("a handler with yield does nothing: make it async def, or decorate it")
         except BaseException:  # even SystemExit: a handler never takes the node down
             self._handled(run, packet, Failure())
         else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from netlayer.addresses import Address
+from netlayer.addresses import Address, is_loopback
 from netlayer.dialing import DialerState
 from netlayer.directory import Directory
 from netlayer.driver import Driver
@@ -68,8 +68,8 @@ class Joining:
             self._ask(bootstrap)
 
     def news_received(self, bootstrap: Driver, news: Registered | Peers) -> None:
-        """A bootstrap node has sent records."""
-        if self._stopped:
+        """A bootstrap node has sent records; those of one that was not asked mean nothing."""
+        if self._stopped or bootstrap not in self._timers:
             return
         wanted = [wanted for record in news.records if (wanted := self._learn(record)) is not None]
         if isinstance(news, Registered):
@@ -98,8 +98,8 @@ class Joining:
 
     def want_met(self, record: Record, *, delay: float = 0.0) -> Wanted | None:
         """Want the peer of a record from now on, for as long as peers that were met are wanted."""
-        if not record.addresses:
-            return None
+        if not record.addresses or not is_loopback(record.addresses[0].host):
+            return None  # without a secret nobody beyond this machine is linked
         address = Address(record.addresses[0].host, record.addresses[0].port)
         endpoint = client_endpoint(self._factory.reactor, address)
         wanted = Wanted(Reason.MET, str(address), endpoint, expected_id=record.node_id)

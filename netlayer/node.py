@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from netlayer import reactor_thread
 from netlayer.addresses import PeerInfo, parse_address, parse_peer
 from netlayer.config import Settings
-from netlayer.errors import DeliveryTimeout, LinkLost, NotStarted
+from netlayer.errors import ConfigurationError, DeliveryTimeout, LinkLost, NotStarted
 from netlayer.handlers import DataHandler, DataPacket
 from netlayer.identity import Identity
 from netlayer.logger import logger
@@ -354,6 +354,8 @@ class Node(Generic[Mode]):
 
 
 def _as_list(bootstraps: Any) -> Sequence[Any]:
+    if isinstance(bootstraps, (bytes, Mapping)) or not isinstance(bootstraps, Iterable):
+        raise ConfigurationError(f"bootstraps is a list of (host, port) pairs or endpoint strings, not {bootstraps!r}")
     return [bootstraps] if isinstance(bootstraps, str) else list(bootstraps)
 
 

@@ -207,6 +207,7 @@ class PeerFactory(Factory):
         self.log = NodeLog(self.local.node_id)
         self._tls = MutualTLS(self.identity, reactor)
         self._connections: dict[Driver, None] = {}  # ordered by age
+        self._strangers: dict[Driver, None] = {}  # those that we accepted and that are not linked yet, by age
         self._remotes: dict[bytes, Remote] = {}
         self._by_id: dict[int, Remote] = {}
         self._dials: set[Callable[[Exception], None]] = set()  # each gives up an attempt that is under way
@@ -413,9 +414,11 @@ class PeerFactory(Factory):
     def connection_opened(self, protocol: Driver) -> None:
         """TCP stands. A full table of strangers drops its oldest."""
         self._connections[protocol] = None
-        strangers = [other for other in self._connections if other.peer is None and not other.dialed]
-        if len(strangers) > self.settings.max_handshakes:
-            strangers[0]._abort(LinkLost("too many handshakes are under way"))
+        if protocol.dialed:
+            return
+        self._strangers[protocol] = None
+        if len(self._strangers) > self.settings.max_handshakes:
+            next(iter(self._strangers))._abort(LinkLost("too many handshakes are under way"))
 
     def connection_closed(self, protocol: Driver) -> None:
         """The transport is gone."""
@@ -450,6 +453,7 @@ class PeerFactory(Factory):
         """A connection became the link to its peer, which answers for its id from now on."""
         remote, said = protocol._remote, protocol.introduction
         assert remote is not None
+        self._strangers.pop(protocol, None)
         if self._by_id.get(remote.node_id) is remote:
             del self._by_id[remote.node_id]  # the same key may have had another id before
         remote.node_id = remote.delivery.peer_id = said.node_id
@@ -467,6 +471,7 @@ class PeerFactory(Factory):
 
     def attempt_failed(self, protocol: Driver, reason: Exception) -> None:
         """A connection ended before it was the link."""
+        self._strangers.pop(protocol, None)
         if not protocol.dialed:
             self.log.debug("a connection from {address} ended: {reason}", address=protocol.address, reason=reason)
 

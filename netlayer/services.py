@@ -87,6 +87,9 @@ class PeerService(Service, LinkObserver):
         admission: str | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        for name, given, kind in (("settings", settings, Settings), ("identity", identity, Identity)):
+            if given is not None and not isinstance(given, kind):
+                raise ConfigurationError(f"{name} is an object of netlayer.{kind.__name__}, not {given!r}")
         if admission not in (None, "open"):
             raise ConfigurationError(f"admission is 'open' in this version, not {admission!r}")
         self._reactor = reactor
@@ -249,14 +252,15 @@ class PeerService(Service, LinkObserver):
         self._linked_since[protocol] = self._reactor.seconds()
         self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
         self._wanted.linked(protocol)
+        bootstraps = [wanted for wanted in self._wanted.of_link(protocol) if wanted.reason is Reason.BOOTSTRAP]
         if protocol.is_bootstrap:
-            self._joining.register(protocol)
+            if bootstraps:  # anybody may call itself one
+                self._joining.register(protocol)
             return
         self._directory.learn(protocol.record)
-        for wanted in self._wanted.of(said.node_id, protocol.fingerprint):
-            if wanted.reason is Reason.BOOTSTRAP:
-                self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
-                self._give_up(wanted)
+        for wanted in bootstraps:
+            self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
+            self._give_up(wanted)
 
     def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
         """A link is gone. A peer that did not say goodbye is wanted back."""
@@ -267,7 +271,7 @@ class PeerService(Service, LinkObserver):
         if self._stopping is not None:
             return
         self._wanted.lost(protocol)
-        met = [w for w in self._wanted.of(record.node_id, record.fingerprint) if w.reason is Reason.MET]
+        met = [wanted for wanted in self._wanted.of_link(protocol) if wanted.reason is Reason.MET]
         if reason.goodbye is not None:
             self._directory.forget(record.node_id)
             for wanted in met:
@@ -362,7 +366,7 @@ class PeerService(Service, LinkObserver):
 
     def _bootstrap_silent(self, protocol: Driver) -> None:
         """A bootstrap node is linked and does not answer."""
-        for wanted in self._wanted.of(protocol.introduction.node_id, protocol.fingerprint):
+        for wanted in self._wanted.of_link(protocol):
             self._give_up(wanted)
 
     def _give_up(self, wanted: Wanted) -> None:

@@ -144,6 +144,19 @@ class WantedPeers:
         """Return the wanted peers that are this one."""
         return [wanted for wanted in self._wanted.values() if wanted.is_peer(node_id, fingerprint)]
 
+    def of_link(self, protocol: Driver) -> list[Wanted]:
+        """Return the wanted peers that a link leads to.
+
+        A bootstrap node is known by its key, or by our having dialed it; that somebody has its id proves nothing.
+        """
+        return [
+            wanted
+            for wanted in self._wanted.values()
+            if wanted.fingerprint == protocol.fingerprint
+            or wanted.dialer.has_dialed(protocol)
+            or (wanted.reason is not Reason.BOOTSTRAP and wanted.node_id == protocol.introduction.node_id)
+        ]
+
     def drop(self, wanted: Wanted) -> None:
         """Want a peer no longer."""
         for key in [key for key, other in self._wanted.items() if other is wanted]:
@@ -152,10 +165,7 @@ class WantedPeers:
 
     def linked(self, protocol: Driver) -> None:
         """A link stands, whoever dialed."""
-        said = protocol.introduction
-        for wanted in self:
-            if not (wanted.is_peer(said.node_id, protocol.fingerprint) or wanted.dialer.has_dialed(protocol)):
-                continue
+        for wanted in self.of_link(protocol):
             self._learn(wanted, protocol)
             wanted.dialer.linked(protocol)
             if wanted.reason is Reason.ASKED:  # its place is taken by the peer that was met
@@ -163,7 +173,7 @@ class WantedPeers:
 
     def lost(self, protocol: Driver) -> None:
         """A link is gone. A peer that was met is wanted back from now on, for as long as such peers are."""
-        for wanted in self.of(protocol.introduction.node_id, protocol.fingerprint):
+        for wanted in self.of_link(protocol):
             if wanted.until is not None:
                 wanted.until = self.wanted_until(ephemeral=wanted.ephemeral)
             wanted.dialer.lost()

@@ -320,6 +320,21 @@ class HandlerEndTests(NetworkTestCase):
         await b.shutdown()
 
 
+class GeneratorTests(NetworkTestCase):
+    async def test_forgotten_decorator(self) -> None:
+        """A handler with ``yield`` that is not decorated does nothing, and its sender is told so."""
+        a = await self.start(2)
+        b = await self.start(3, peers=[(2, HOST, a.port)])
+
+        def handler(packet: DataPacket) -> Any:
+            yield
+
+        b.handle_data = handler
+        failed = await self.expect(HandlerFailed, a.send_data(3, "x"))
+        self.assertIn("yield", failed.text)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+
 class ShutdownTests(NetworkTestCase):
     async def test_waits_for_its_own_end(self) -> None:
         """A handler may wait for the end of its own node, as it would of any; its sender still gets the receipt."""

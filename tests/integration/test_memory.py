@@ -8,8 +8,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.errors import LinkLost
 from netlayer.wire.frames import encode_frame
-from netlayer.wire.messages import Goodbye, MessageType, Ping, Register, RejectCode
-from tests.integration.network import MIB, NetworkTestCase, settings, turns, until
+from netlayer.wire.messages import (
+    Goodbye,
+    MessageType,
+    NetAddress,
+    Peers,
+    Ping,
+    Record,
+    Register,
+    Registered,
+    RejectCode,
+)
+from tests.integration.network import HOST, MIB, NetworkTestCase, settings, turns, until
 from tests.integration.processes import Script
 
 #: A peer that links, and then reads nothing (deaf) or says nothing (mute). It prints its port.
@@ -159,6 +169,36 @@ class FloodTests(NetworkTestCase):
             self.assertEqual((await stranger.refused()).code, RejectCode.PROTOCOL_VIOLATION)
             await until(lambda: not node.peer_ids)
         self.assertEqual(self.logged("error"), [])
+
+    async def test_many_strangers(self) -> None:
+        """Of many connections that say nothing, only the newest are kept, and an honest node is linked all the same."""
+        node = await self.start(1, settings=settings(max_handshakes=20))
+        strangers = [await self.stranger(node) for _ in range(60)]
+        await until(lambda: sum(not stranger.closed for stranger in strangers) <= 20)
+        self.assertFalse(strangers[-1].closed)
+        await self.start(2, peers=[(1, HOST, node.port)])
+        await until(lambda: node.peer_ids == {2})
+
+    async def test_self_appointed_bootstrap(self) -> None:
+        """Who calls itself a bootstrap node, and is none that this node was given, is told and believed nothing."""
+        node = await self.start(1)
+        stranger = await self.stranger(node)
+        await stranger.link(role="bootstrap")
+        invented = Record(5, b"f" * 32, (NetAddress(HOST, 1),), 1, True)
+        stranger.say(Peers((invented,)), Registered(15.0, records=(invented,)), Ping(b"the end!"))
+        await until(lambda: node.factory.links() and node.link(99).connection.bytes_received > 300)
+        self.assertEqual((node.status.wanted, node.status.joined), ((), False))
+        self.assertFalse([message for message in stranger.heard if isinstance(message, Register)])
+
+    async def test_addresses_elsewhere(self) -> None:
+        """A node without a secret dials nobody beyond this machine because somebody says so."""
+        bootstrap = await self.bootstrap()
+        stranger = await self.stranger(bootstrap)
+        await stranger.link()
+        stranger.say(Register((NetAddress("192.0.2.1", 80),), True))
+        await stranger.next(Registered)
+        node = await self.start(2, bootstrap)
+        self.assertEqual(node.status.wanted, ())
 
     async def test_slow_goodbye(self) -> None:
         """A peer that says goodbye and never closes is closed."""
