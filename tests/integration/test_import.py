@@ -41,6 +41,6 @@ class ImportTests(SynchronousTestCase):
         """Importing netlayer costs a Twisted program with TLS at most 30 % more processor time to start."""
         twisted = "import twisted.internet.reactor, twisted.internet.ssl"
         cpu_seconds("import netlayer")
-        pairs = [(cpu_seconds("import netlayer"), cpu_seconds(twisted)) for _ in range(5)]
+        pairs = [(cpu_seconds("import netlayer"), cpu_seconds(twisted)) for _ in range(3)]
         ours, theirs = (min(times) for times in zip(*pairs, strict=True))  # what else runs only adds
         self.assertLess(ours, 1.3 * theirs)

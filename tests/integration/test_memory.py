@@ -18,6 +18,7 @@ from netlayer.wire.messages import (
     Register,
     Registered,
     RejectCode,
+    encode_message,
 )
 from tests.integration.network import HOST, MIB, NetworkTestCase, settings, turns, until
 from tests.integration.processes import Script
@@ -185,8 +186,11 @@ class FloodTests(NetworkTestCase):
         stranger = await self.stranger(node)
         await stranger.link(role="bootstrap")
         invented = Record(5, b"f" * 32, (NetAddress(HOST, 1),), 1, True)
-        stranger.say(Peers((invented,)), Registered(15.0, records=(invented,)), Ping(b"the end!"))
-        await until(lambda: node.factory.links() and node.link(99).connection.bytes_received > 300)
+        lies = Peers((invented,)), Registered(15.0, records=(invented,))
+        await until(lambda: node.factory.links())
+        before, size = node.link(99).connection.bytes_received, sum(len(encode_message(lie)) for lie in lies)
+        stranger.say(*lies)
+        await until(lambda: node.link(99).connection.bytes_received >= before + size)
         self.assertEqual((node.status.wanted, node.status.joined), ((), False))
         self.assertFalse([message for message in stranger.heard if isinstance(message, Register)])
 
