@@ -632,7 +632,7 @@ class HealingTests(NetworkTestCase):
         one = await self.bootstrap(1, *everybody, port=ports[0])
         two = await self.bootstrap(2, *everybody, port=ports[1])
         await until(lambda: len(one.factory.links()) == len(two.factory.links()) == 1)
-        self.assertEqual(len(self.logged("info", containing="is this node itself")), 2)
+        await until(lambda: len(self.logged("info", containing="is this node itself")) == 2)
         self.assertEqual([text for text in self.logged("error") if f":{ports[1]}" not in text], [])
 
     async def test_stranger_at_the_address(self) -> None:
