@@ -4,11 +4,12 @@ from netlayer.addresses import PeerInfo
 from netlayer.bootstrap import BootstrapFactory, BootstrapProtocol
 from netlayer.bootstrap_node import BootstrapNode
 from netlayer.config import Settings
+from netlayer.factory import PeerFactory
 from netlayer.handlers import DataHandler, DataPacket
 from netlayer.identity import Identity
 from netlayer.logger import configure_logging
 from netlayer.node import Node
-from netlayer.peer import PeerFactory, PeerProtocol
+from netlayer.peer import PeerProtocol
 from netlayer.services import BootstrapService, PeerService
 from netlayer.status import BroadcastReport, NodeStatus
 

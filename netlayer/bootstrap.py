@@ -12,7 +12,8 @@ from netlayer.addresses import PeerInfo
 from netlayer.config import Settings
 from netlayer.driver import Driver
 from netlayer.errors import LinkLost
-from netlayer.peer import PeerFactory, PeerProtocol
+from netlayer.factory import PeerFactory
+from netlayer.peer import PeerProtocol
 from netlayer.sansio.registry import Registry
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,

@@ -6,57 +6,34 @@ events to the hooks, writes what the connection has to say and re-arms the one t
 
 from __future__ import annotations
 
-import socket
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
-from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netlayer.addresses import Address, PeerInfo
-from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, Rejected, RemoteProtocolError, shown
+from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
+from netlayer.handling import call_hook, run_handler
 from netlayer.identity import fingerprint_text
 from netlayer.remote import Remote
 from netlayer.sansio.connection import Connection, State
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import RemoteNode
-from netlayer.tls import proven_fingerprint
+from netlayer.tls import proven_fingerprint, tune_socket, why_lost
 from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Register, Registered, RejectCode
 
 if TYPE_CHECKING:
-    from netlayer.peer import PeerFactory
+    from netlayer.attempt import Attempt
+    from netlayer.factory import PeerFactory
 
-__all__ = ["Attempt", "Driver", "Handling", "handling"]
-
-
-@attrs.define
-class Handling:
-    """One run of a handler. What a coroutine of it calls finds it in :data:`handling`, as long as it runs."""
-
-    factory: PeerFactory | None = None
-
-
-handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
-
-
-@attrs.frozen
-class Attempt:
-    """One attempt of ours to link a peer: who wants to know, and what is expected at the other end."""
-
-    outcome: Deferred[Any]
-    expected_id: int | None = None
-    expected_fingerprint: bytes | None = None
+__all__ = ["Driver"]
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -95,7 +72,7 @@ class Driver(Protocol):
             now=self._clock.seconds(),
             expected_id=attempt.expected_id if attempt is not None else None,
         )
-        self._tune_socket()
+        tune_socket(self.transport, dead_after=factory.settings.dead_after)
         self.transport.registerProducer(self, True)
         self._arm()
         factory.connection_opened(self)
@@ -127,7 +104,7 @@ class Driver(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
         self._transport_lost = True
-        self._act(lambda _: self._connection.connection_lost(LinkLost(_why(reason))))
+        self._act(lambda _: self._connection.connection_lost(LinkLost(why_lost(reason))))
         if self._abort_timer is not None:
             self._abort_timer.cancel()
             self._abort_timer = None
@@ -300,10 +277,10 @@ class Driver(Protocol):
         self._act(lambda now: self._connection.packet_handled(packet, failure, now))
 
     def _sending_paused(self) -> None:
-        self._guard(self.sending_paused)
+        call_hook(self, self.sending_paused)
 
     def _sending_resumed(self) -> None:
-        self._guard(self.sending_resumed)
+        call_hook(self, self.sending_resumed)
 
     # ---- private: the driver
 
@@ -362,7 +339,7 @@ class Driver(Protocol):
         self.peer = PeerInfo(said.node_id, getattr(address, "host", "?"), getattr(address, "port", 0))
         self._ready = True
         self.factory.link_ready(self)
-        self._guard(self.peer_ready)
+        call_hook(self, self.peer_ready)
         if remote.sending_paused:
             self._sending_paused()
         if self._connection.is_arbiter:
@@ -370,63 +347,23 @@ class Driver(Protocol):
 
     def _link_stands(self) -> None:
         """Both ends have the link: the arbiter knows by the SELECTED, the other end by the first PONG after it."""
-        if self._attempt is not None and not self._attempt.outcome.called:
-            self._attempt.outcome.callback(self)
+        if self._attempt is not None:
+            self._attempt.succeeded(self)
         if self._remote is not None:
             self._remote.tell_linked()
 
     def _handle(self, packet: DataPacket) -> None:
-        load, clock = self.factory.load, self._clock
         if not self._ready:  # it came together with what made this connection the link, and that was contested
-            assert self._remote is not None
-            self._remote.packet_handled(packet, "the link was refused")
+            self._handled(packet, "the link was refused")
             return
-        load.handlers += 1
-        began = clock.seconds()
-        run = Handling(self.factory)
-        token = handling.set(run)
-        try:
-            result = self.packet_received(packet)
-            if isinstance(result, Coroutine):
-                result = Deferred.fromCoroutine(result)
-            elif isinstance(result, Generator):
-                raise TypeError("a handler with yield does nothing: make it async def, or decorate it")
-        except BaseException:  # even SystemExit: a handler never takes the node down
-            self._handled(run, packet, Failure())
-        else:
-            if isinstance(result, Deferred):
-                _ = result.addCallbacks(
-                    lambda _: self._handled(run, packet, None), lambda failure: self._handled(run, packet, failure)
-                )
-            else:
-                self._handled(run, packet, None)
-        handling.reset(token)
-        held = clock.seconds() - began
-        if held > self.factory.settings.blocking_handler:
-            self.factory.log.warn(
-                "{handler} held the reactor for {held:.1f} s; blocking work belongs in deferToThread",
-                handler=self._handler_name(),
-                held=held,
-            )
+        run_handler(self, packet, lambda failure: self._handled(packet, failure))
 
     def _handler_name(self) -> str:
         return f"{type(self).__qualname__}.packet_received"
 
-    def _handled(self, run: Handling, packet: DataPacket, failure: Failure | None) -> None:
-        run.factory = None
-        self.factory.load.handlers -= 1
-        text = None
-        if failure is not None:
-            self.factory.log.failure(
-                "{handler} failed on a packet of peer {peer}",
-                failure,
-                handler=self._handler_name(),
-                peer=packet.sender_id,
-                level=LogLevel.error,
-            )
-            text = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
+    def _handled(self, packet: DataPacket, failure: str | None) -> None:
         if self._remote is not None:
-            self._remote.packet_handled(packet, text)
+            self._remote.packet_handled(packet, failure)
 
     def _flush_queued(self) -> None:
         self._flushing = None
@@ -482,14 +419,15 @@ class Driver(Protocol):
         lost = LinkLost(str(reason), goodbye.code if goodbye is not None else None, unknown)
         if self._ready:
             self._ready = False
-            self._guard(lambda: self.peer_lost(lost))
+            call_hook(self, lambda: self.peer_lost(lost))
             self.factory.link_lost(self, lost)
         else:
             self.factory.attempt_failed(self, reason)
-        if self._attempt is not None and not self._attempt.outcome.called:
-            outcome = self._attempt.outcome
-            if self._remote is None or not self._remote.await_link(outcome):
-                outcome.errback(reason)
+        attempt, remote = self._attempt, self._remote
+        if attempt is not None and not attempt.outcome.called:
+            another_may_come = remote is not None and remote.await_link(attempt.outcome)
+            if not another_may_come:
+                attempt.failed(reason)
         if self._probes:
             self._probed(False)
 
@@ -511,42 +449,3 @@ class Driver(Protocol):
     def _abort_transport(self) -> None:
         self._abort_timer = None
         self.transport.abortConnection()
-
-    # ---- private: small things
-
-    def _guard(self, hook: Callable[[], object]) -> None:
-        """Call a hook of the application; what it raises is logged and goes no further."""
-
-        def failed(failure: Failure) -> None:
-            name = type(self).__qualname__
-            self.factory.log.failure("a hook of {name} failed", failure, name=name, level=LogLevel.error)
-
-        try:
-            result = hook()
-        except BaseException:
-            failed(Failure())
-            return
-        if isinstance(result, Coroutine):
-            result = Deferred.fromCoroutine(result)
-        if isinstance(result, Deferred):
-            _ = result.addErrback(failed)
-
-    def _tune_socket(self) -> None:
-        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
-        if set_no_delay is not None:
-            set_no_delay(True)
-        raw = getattr(getattr(self.transport, "transport", None), "socket", None)
-        if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(raw, socket.socket):
-            milliseconds = int(max(self.factory.settings.dead_after, 15.0) * 1000)  # a live peer may have a full window
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-
-
-def _why(reason: Failure) -> str:
-    """Return what a transport's end means, in a few words and without a class name."""
-    error = reason.value
-    if isinstance(error, ConnectionDone):
-        return "the connection was closed"
-    if isinstance(error, SSL.Error):
-        details = [str(entry[-1]) for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
-        return f"TLS failed: {', '.join(details) or 'the connection was closed'}"
-    return shown(reason.getErrorMessage())[1:-1]

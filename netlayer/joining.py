@@ -12,7 +12,7 @@ from netlayer.dialing import DialerState
 from netlayer.directory import Directory
 from netlayer.driver import Driver
 from netlayer.errors import NodeStopped
-from netlayer.peer import PeerFactory
+from netlayer.factory import PeerFactory
 from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
 from netlayer.wire.messages import Peers, Record, Register, Registered
 
@@ -148,7 +148,7 @@ class Joining:
         if record.node_id == factory.local.node_id or record.fingerprint == factory.local.fingerprint:
             return None
         self._directory.learn(record)
-        if factory.is_linked(record.node_id):
+        if factory.remotes.is_linked(record.node_id):
             return None
         known = self._wanted.of(record.node_id, record.fingerprint)
         for wanted in known:

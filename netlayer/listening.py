@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from netlayer.addresses import Address, endpoint_host, is_loopback, parse_address
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, ListenError
-from netlayer.peer import PeerFactory
+from netlayer.factory import PeerFactory
 
 __all__ = ["Listening"]
 

@@ -17,7 +17,7 @@ from netlayer.addresses import Address, PeerInfo, parse_address, parse_node_id, 
 from netlayer.bootstrap import BootstrapFactory
 from netlayer.config import Settings
 from netlayer.directory import Directory
-from netlayer.driver import Driver, handling
+from netlayer.driver import Driver
 from netlayer.errors import (
     AlreadyStarted,
     ConfigurationError,
@@ -30,10 +30,12 @@ from netlayer.errors import (
     NotStarted,
     UnknownPeer,
 )
+from netlayer.factory import LinkObserver, PeerFactory
+from netlayer.handling import handling
 from netlayer.identity import Identity, fingerprint_text
 from netlayer.joining import Joining
 from netlayer.listening import Listening
-from netlayer.peer import LinkObserver, PeerFactory, PeerProtocol
+from netlayer.peer import PeerProtocol
 from netlayer.remote import Remote
 from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
 from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
@@ -361,7 +363,7 @@ class PeerService(Service, LinkObserver):
     def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
         """One attempt and all its retries have failed."""
         if wanted.node_id is not None or wanted.fingerprint is not None:
-            self.factory.fail_unwritten(wanted.node_id, wanted.fingerprint, error)
+            self.factory.remotes.fail_unwritten(wanted.node_id, wanted.fingerprint, error)
         self._give_up(wanted)
 
     def _bootstrap_silent(self, protocol: Driver) -> None:
@@ -393,7 +395,7 @@ class PeerService(Service, LinkObserver):
 
     def _reachable(self, node_id: int, address: Address | None) -> Remote:
         """Return the peer of an id, having made sure that it is linked or dialed."""
-        remote = self.factory.find(node_id)
+        remote = self.factory.remotes.find(node_id)
         if remote is not None and remote.link is not None and not remote.link.is_parting:
             return remote
         wanted = self._wanted.of(node_id, remote.fingerprint if remote is not None else None)
@@ -405,7 +407,7 @@ class PeerService(Service, LinkObserver):
             wanted = [*wanted, self._wanted.add(("asked", node_id, address), asked)]
         if not wanted and (remote is None or remote.delivery.session is None):
             raise UnknownPeer(node_id)  # with a session, the peer itself may come back
-        return self.factory.remote_by_id(node_id)
+        return self.factory.remotes.with_id(node_id)
 
     def _broadcast(self, data: Any) -> Deferred[BroadcastReport]:
         self._require_running()

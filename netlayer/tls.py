@@ -6,10 +6,12 @@ private key of a fingerprint; whether that is the right fingerprint is judged by
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
@@ -22,12 +24,13 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netlayer.errors import RemoteProtocolError
+from netlayer.errors import RemoteProtocolError, shown
 from netlayer.identity import Identity, certificate_fingerprint
 
-__all__ = ["ALPN", "MutualTLS", "proven_fingerprint"]
+__all__ = ["ALPN", "MutualTLS", "proven_fingerprint", "tune_socket", "why_lost"]
 
 #: The one name for all versions; they are negotiated in HELLO, so that a refusal can be said.
 ALPN = b"netlayer"
@@ -75,6 +78,32 @@ def proven_fingerprint(connection: SSL.Connection) -> bytes:
     if fingerprint is None:
         raise RemoteProtocolError("the other end has shown no certificate")
     return fingerprint
+
+
+def tune_socket(transport: Any, *, dead_after: float) -> None:
+    """Have the system send small writes at once, and give up on a peer that acknowledges nothing.
+
+    :param transport: the TLS wrapper of a connection; one without a socket beneath is left as it is.
+    :param dead_after: seconds; 15 at least, as a living peer's receive window may be full for a while.
+    """
+    set_no_delay = getattr(transport, "setTcpNoDelay", None)
+    if set_no_delay is not None:
+        set_no_delay(True)
+    raw = getattr(getattr(transport, "transport", None), "socket", None)
+    if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(raw, socket.socket):
+        milliseconds = int(max(dead_after, 15.0) * 1000)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def why_lost(reason: Failure) -> str:
+    """Return what a transport's end means, in a few words and without a class name."""
+    error = reason.value
+    if isinstance(error, ConnectionDone):
+        return "the connection was closed"
+    if isinstance(error, SSL.Error):
+        details = [str(entry[-1]) for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
+        return f"TLS failed: {', '.join(details) or 'the connection was closed'}"
+    return shown(reason.getErrorMessage())[1:-1]
 
 
 class _Wrapper(TLSMemoryBIOFactory):

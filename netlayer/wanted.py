@@ -18,7 +18,8 @@ from netlayer.config import Settings
 from netlayer.dialing import Dialer, DialerState, is_final
 from netlayer.driver import Driver
 from netlayer.errors import DeliveryError, JoinRefused, PeerIdentityMismatch, PeerUnreachable, Rejected, shown
-from netlayer.peer import PeerFactory, PeerProtocol
+from netlayer.factory import PeerFactory
+from netlayer.peer import PeerProtocol
 from netlayer.status import WantedStatus
 
 __all__ = ["Reason", "Wanted", "WantedPeers", "client_endpoint"]
@@ -215,7 +216,11 @@ class WantedPeers:
             away = PeerUnreachable(wanted.node_id, wanted.dialer.attempts, "it has been away for too long")
             self._unreachable(wanted, away)
             return True
-        if wanted.reason is Reason.ASKED and wanted.dialer.attempts and not self._factory.awaited(wanted.node_id):
+        if (
+            wanted.reason is Reason.ASKED
+            and wanted.dialer.attempts
+            and not self._factory.remotes.awaited(wanted.node_id)
+        ):
             self.drop(wanted)
             return True
         return False

@@ -114,5 +114,5 @@ class MemoryTestCase(SynchronousTestCase):
     def assert_at_rest(self, factories: Iterable[PeerFactory] = ()) -> None:
         """Check that nothing is left of stopped factories."""
         for factory in factories:
-            self.assertEqual((factory.links(), dict(factory._connections), factory._remotes), ([], {}, {}))
+            self.assertEqual((factory.links(), dict(factory._connections), list(factory.remotes)), ([], {}, []))
         self.assertEqual(self.reactor.getDelayedCalls(), [])

@@ -21,7 +21,7 @@ LAYERS = (
     "wire wire.frames wire.messages wire.payload",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.registry sansio.selection sansio.streams",
-    "tls remote driver peer bootstrap",
+    "tls attempt remote remotes handling driver peer factory bootstrap",
     "dialing directory joining listening wanted",
     "services",
     "reactor_thread logger node bootstrap_node",

@@ -19,7 +19,7 @@ from netlayer.errors import (
     PeerLost,
     PeerUnreachable,
 )
-from netlayer.peer import LinkObserver
+from netlayer.factory import LinkObserver
 from tests.memory import Diary, MemoryTestCase
 
 
@@ -258,7 +258,7 @@ class SessionTests(MemoryTestCase):
         a, b = self.factory(1), self.factory(2)
         self.cut(self.link(a, b))
         self.reactor.advance(61)
-        self.assertEqual(a._remotes, {})
+        self.assertEqual(list(a.remotes), [])
         protocol = Remembers.protocols[0]
         protocol.send_packet("nobody comes")
         drained = protocol.when_drained()
@@ -289,7 +289,7 @@ class SessionTests(MemoryTestCase):
     def test_timeout_of_an_adopted_packet(self) -> None:
         """A packet that waited for an id before its key was known times out, can be cancelled, and drains."""
         a, b = self.factory(1), self.factory(2, Stuck)
-        unknown = a.remote_by_id(2)
+        unknown = a.remotes.with_id(2)
         sent = [a.submit_confirmed(unknown, a.make_packet(number, confirm=True)) for number in range(3)]
         drained = unknown.when_drained()
         self.link(a, b)
@@ -307,8 +307,8 @@ class SessionTests(MemoryTestCase):
     def test_stop_without_links(self) -> None:
         """A factory that stops while packets wait for nobody in particular fails them, and is at rest."""
         a = self.factory(1)
-        waiting = a.submit_confirmed(a.remote_by_id(9), a.make_packet(b"x", confirm=True))
-        plain = a.submit(a.remote_by_id(8), a.make_packet(b"x"))
+        waiting = a.submit_confirmed(a.remotes.with_id(9), a.make_packet(b"x", confirm=True))
+        plain = a.submit(a.remotes.with_id(8), a.make_packet(b"x"))
         attempt = self.dial(a, 2)
         self.successResultOf(a.stop())
         self.failureResultOf(waiting, NodeStopped)

@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from netlayer import PeerFactory
 from netlayer.addresses import Address
 from netlayer.errors import DeliveryError, PeerIdentityMismatch, PeerUnreachable, Rejected
-from netlayer.peer import LinkObserver
+from netlayer.factory import LinkObserver
 from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
 from tests.memory import MemoryTestCase
 
@@ -164,7 +164,7 @@ class ReasonTests(WantedTestCase):
 
     def test_asked(self) -> None:
         """An address that was given with a packet is dialed for it, and dropped when it is exhausted."""
-        self.node.submit(self.node.remote_by_id(2), self.node.make_packet(b"x"))
+        self.node.submit(self.node.remotes.with_id(2), self.node.make_packet(b"x"))
         wanted, endpoint = self.add(Reason.ASKED, expected_id=2)
         self.exhaust(endpoint)
         self.assertEqual(list(self.wanted), [])
@@ -179,7 +179,7 @@ class ReasonTests(WantedTestCase):
     def test_asked_and_linked(self) -> None:
         """It is dropped when it is linked; its link stays."""
         other = self.factory(2)
-        sent = self.node.submit_confirmed(self.node.remote_by_id(2), self.node.make_packet(b"x", confirm=True))
+        sent = self.node.submit_confirmed(self.node.remotes.with_id(2), self.node.make_packet(b"x", confirm=True))
         self.add(Reason.ASKED, self.address(8002), expected_id=2)
         self.connect()
         self.settle()
@@ -191,7 +191,7 @@ class ReasonTests(WantedTestCase):
     def test_wrong_id(self) -> None:
         """Another id at an address that was given is no reason to try again; at a configured one it is."""
         other = self.factory(3)
-        self.node.submit(self.node.remote_by_id(2), self.node.make_packet(b"x"))
+        self.node.submit(self.node.remotes.with_id(2), self.node.make_packet(b"x"))
         for reason, left in ((Reason.ASKED, 0), (Reason.CONFIGURED, 1)):
             self.add(reason, self.address(8003), expected_id=2)
             self.connect()
@@ -249,7 +249,7 @@ class ReentrancyTests(WantedTestCase):
                 self.wanted.add("asked", Wanted(Reason.ASKED, "somewhere:1", endpoint, expected_id=2))
 
         self.wanted._unreachable = again
-        self.node.submit(self.node.remote_by_id(2), self.node.make_packet(b"x"))
+        self.node.submit(self.node.remotes.with_id(2), self.node.make_packet(b"x"))
         self.wanted.add("asked", Wanted(Reason.ASKED, "somewhere:1", endpoint, expected_id=2))
         self.exhaust(endpoint)
         self.assertEqual(len(endpoint.attempts), 4)

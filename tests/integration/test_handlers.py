@@ -248,7 +248,7 @@ class HandlerEndTests(NetworkTestCase):
         await until(lambda: b.factory.load.handlers)
         await self.expect(DeliveryTimeout, sent)
         await a.shutdown()
-        await until(lambda: not b.peer_ids and not b.factory._remotes)
+        await until(lambda: not b.peer_ids and not b.factory.remotes)
         a = await self.start(2, peers=[b.info])
         slow.callback(None)
         b.handle_data = lambda packet: None

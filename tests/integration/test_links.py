@@ -77,7 +77,7 @@ class FactoryTestCase(NetworkTestCase):
     async def link(self, a: PeerFactory, b: PeerFactory) -> None:
         """Link two factories, and wait until both know."""
         await self.dial(a, b)
-        await until(lambda: a.is_linked(b.local.node_id) and b.is_linked(a.local.node_id))
+        await until(lambda: a.remotes.is_linked(b.local.node_id) and b.remotes.is_linked(a.local.node_id))
 
 
 class SelectionTests(FactoryTestCase):
@@ -757,7 +757,7 @@ class IdTests(NetworkTestCase):
         b = await self.start(4, peers=[(2, HOST, a.port)], identity=identity)
         await until(lambda: a.peer_ids == {4})
         await a.send_data(4, "new id")
-        self.assertIsNone(a.factory.find(3))
+        self.assertIsNone(a.factory.remotes.find(3))
         self.assertEqual(b.data, ["new id"])
 
     async def test_successor_while_predecessor_says_goodbye(self) -> None:

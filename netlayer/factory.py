@@ -1,0 +1,399 @@
+"""What all connections of one node share: the factory that listens, dials, accepts and refuses."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, cast
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IReactorTime,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory
+
+from netlayer.addresses import PeerInfo, parse_node_id
+from netlayer.attempt import Attempt
+from netlayer.config import Settings
+from netlayer.driver import Driver
+from netlayer.errors import ConfigurationError, DeliveryError, LinkLost, NodeStopped, PeerUnreachable
+from netlayer.identity import Identity
+from netlayer.nodelog import NodeLog
+from netlayer.peer import PeerProtocol
+from netlayer.remote import Remote
+from netlayer.remotes import Remotes
+from netlayer.sansio.connection import State
+from netlayer.sansio.handshake import LocalNode
+from netlayer.sansio.load import NodeLoad, SharedPayload
+from netlayer.sansio.selection import CLONE_RETRY
+from netlayer.sansio.streams import OutgoingPacket
+from netlayer.tls import MutualTLS
+from netlayer.wire.messages import (
+    DATA_HEADER_SIZE,
+    MIN_MAX_FRAME,
+    Flag,
+    NetAddress,
+    Peers,
+    Register,
+    Registered,
+    RejectCode,
+    Role,
+)
+from netlayer.wire.payload import encode_value
+
+__all__ = ["LinkObserver", "PeerFactory"]
+
+AGENT = "netlayer"
+
+
+class LinkObserver:
+    """What a factory tells whoever runs the node; the methods do nothing until they are overridden."""
+
+    def link_ready(self, protocol: Driver) -> None:
+        """A link stands; the application's :meth:`PeerProtocol.peer_ready` is called next."""
+
+    def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
+        """A link is gone; the application's :meth:`PeerProtocol.peer_lost` was called."""
+
+    def packets_wait(self, remote: Remote) -> None:
+        """Somebody sends to a peer that has no link."""
+
+    def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
+        """A bootstrap node has sent records."""
+
+
+class PeerFactory(Factory):
+    """What all connections of one node share. Build it once; it listens and dials.
+
+    :param reactor: whatever provides IReactorTime.
+    :param node_id: an int or a decimal string.
+    :param identity: by default a new ephemeral one.
+    :param protocol: the subclass of :class:`PeerProtocol` to build for each connection.
+    :param rng: where jitter and stream ids come from; by default the operating system's.
+    :param observer: is told of links; see :class:`LinkObserver`.
+    :raises ConfigurationError: when a value makes no sense.
+
+    :ivar application: free for the application, which finds it as ``self.factory.application`` in its protocols.
+    :ivar local: what this node says about itself.
+    :ivar log: the logger of this node.
+    :ivar load: what its queues and handlers take.
+    :ivar remotes: the peers that it has something to do with.
+    """
+
+    role: Role = "peer"
+    noisy = False
+    #: What a second key for a linked id is told; a mere peer may be wrong about ids, so it says "later".
+    id_taken_retry: float | None = CLONE_RETRY
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        *,
+        node_id: int | str,
+        identity: Identity | None = None,
+        network: str = "default",
+        settings: Settings | None = None,
+        protocol: type[PeerProtocol] = PeerProtocol,
+        rng: random.Random | None = None,
+        observer: LinkObserver | None = None,
+    ) -> None:
+        if not isinstance(network, str) or not 1 <= len(network) <= 64 or not network.isprintable():
+            raise ConfigurationError(f"a network is named by 1 to 64 printable characters, not {network!r}")
+        if not (isinstance(protocol, type) and issubclass(protocol, PeerProtocol)):
+            raise ConfigurationError(f"the protocol has to be a subclass of PeerProtocol, not {protocol!r}")
+        self.protocol = protocol  # type: ignore[assignment] # Twisted declares too narrow a kind of callable
+        self.clock = reactor  # what protocols need of it
+        self.reactor = reactor  # what endpoints need of it
+        self.identity = identity if identity is not None else Identity.generate()
+        self.settings = settings if settings is not None else Settings()
+        self.rng: random.Random = rng if rng is not None else random.SystemRandom()
+        self.application: Any = None
+        self.load = NodeLoad()
+        self.observer = observer if observer is not None else LinkObserver()
+        self.local = LocalNode(
+            network=network,
+            node_id=parse_node_id(node_id),
+            fingerprint=self.identity.fingerprint,
+            role=self.role,
+            boot=self.rng.getrandbits(64),
+            ephemeral=self.identity.ephemeral,
+            window=self.settings.window,
+            max_frame=max(MIN_MAX_FRAME, self.settings.buffer_size + 1 + DATA_HEADER_SIZE),
+            max_packet=self.settings.max_packet,
+            agent=AGENT,
+        )
+        self.log = NodeLog(self.local.node_id)
+        self._tls = MutualTLS(self.identity, reactor)
+        self._connections: dict[Driver, None] = {}  # ordered by age
+        self._strangers: dict[Driver, None] = {}  # those that we accepted and that are not linked yet, by age
+        self.remotes = Remotes(self._new_remote)
+        self._attempts: dict[Attempt, None] = {}  # that are under way, by age
+        self._stopped: Deferred[None] | None = None
+        self._stop_timer: IDelayedCall | None = None
+
+    # ---- commands
+
+    def listen(self, endpoint: IStreamServerEndpoint) -> Deferred[IListeningPort]:
+        """Accept connections, over TLS, at an endpoint."""
+        return self._tls.listen(endpoint, self)
+
+    def announce(self, addresses: tuple[NetAddress, ...]) -> None:
+        """Say from now on that this node listens at `addresses`."""
+        self.local = attrs.evolve(self.local, addresses=addresses)
+
+    def connect(
+        self,
+        endpoint: IStreamClientEndpoint,
+        *,
+        expected_id: int | None = None,
+        expected_fingerprint: bytes | None = None,
+    ) -> Deferred[PeerProtocol]:
+        """Dial an endpoint, over TLS.
+
+        :param expected_id: the node id that has to answer, if one was meant.
+        :param expected_fingerprint: the key that has to answer, if one is known.
+        :returns: fires with the protocol that is the link to the peer: the one that was dialed, or another one if the
+            peer has dialed us meanwhile. Fails after ``timeout``, for connecting and for the handshake each. Cancelling
+            it gives up, unless the link stands already.
+        """
+        if self._stopped is not None:
+            return fail(NodeStopped())
+        attempt = Attempt(self._build, expected_id=expected_id, expected_fingerprint=expected_fingerprint)
+        self._attempts[attempt] = None
+
+        def over(result: PeerProtocol) -> PeerProtocol:
+            del self._attempts[attempt]
+            return result
+
+        _ = attempt.outcome.addBoth(over)
+        attempt.start(
+            lambda factory: self._tls.connect(endpoint, factory), clock=self.clock, timeout=self.settings.timeout
+        )
+        outcome: Deferred[PeerProtocol] = attempt.outcome
+        return outcome
+
+    def make_packet(self, data: Any, *, confirm: bool = False, broadcast: bool = False) -> OutgoingPacket:
+        """Encode a packet.
+
+        :raises UnsupportedData: when `data` can't be carried.
+        :raises PacketTooLarge: when it is over the limit of this node.
+        """
+        tag, payload = encode_value(data, max_packet=self.settings.max_packet)
+        flags = (Flag.RECEIPT_NOW if confirm else 0) | (Flag.BROADCAST if broadcast else 0)
+        return OutgoingPacket(tag, payload, flags=flags, shared=SharedPayload() if broadcast else None)
+
+    def submit(self, remote: Remote, packet: OutgoingPacket) -> int:
+        """Queue a packet for a peer and return its number."""
+        self._require_running()
+        number = remote.submit(packet)
+        if remote.link is None:
+            self.observer.packets_wait(remote)
+        return number
+
+    def submit_confirmed(self, remote: Remote, packet: OutgoingPacket) -> Deferred[None]:
+        """Queue a packet for a peer; the Deferred fires when the peer's handler has finished."""
+        self._require_running()
+        confirmed = remote.submit_confirmed(packet)
+        if remote.link is None:
+            self.observer.packets_wait(remote)
+        return confirmed
+
+    def broadcast(self, data: Any) -> dict[int, Deferred[None]]:
+        """Send a packet to every linked peer that is not a bootstrap; it is encoded once.
+
+        :returns: a Deferred for each peer's id, which fires when its handler has finished.
+        :raises UnsupportedData: when `data` can't be carried.
+        :raises PacketTooLarge: when it is over the limit of this node.
+        """
+        self._require_running()
+        first = self.make_packet(data, confirm=True, broadcast=True)
+        confirmed: dict[int, Deferred[None]] = {}
+        for link in self.links():
+            remote = link._remote
+            if remote is None or link.is_bootstrap:
+                continue
+            if link.is_parting:
+                confirmed[remote.node_id] = fail(PeerUnreachable(remote.node_id, 0, "the link ends"))
+                continue
+            packet = OutgoingPacket(first.tag, first.payload, flags=first.flags, shared=first.shared)
+            try:
+                confirmed[remote.node_id] = remote.submit_confirmed(packet)
+            except DeliveryError as error:
+                confirmed[remote.node_id] = fail(error)
+        return confirmed
+
+    def connections_to(self, fingerprint: bytes) -> list[Driver]:
+        """Return every connection whose other end has proven this key, links and handshakes alike."""
+        return [protocol for protocol in list(self._connections) if protocol.fingerprint == fingerprint]
+
+    def links(self) -> list[PeerProtocol]:
+        """Return the links that stand, oldest first."""
+        return [cast(PeerProtocol, protocol) for protocol in list(self._connections) if protocol.is_link]
+
+    def peers(self) -> list[PeerInfo]:
+        """Return who is linked, bootstraps left out, oldest link first."""
+        return [link.peer for link in self.links() if link.peer is not None and not link.is_bootstrap]
+
+    def stop(self) -> Deferred[None]:
+        """Say goodbye on every link, close everything else, and end all deliveries.
+
+        :returns: fires when every connection is closed, after ``shutdown_timeout`` at the latest.
+        """
+        if self._stopped is not None:
+            waiting: Deferred[None] = Deferred()
+            _ = self._stopped.chainDeferred(waiting)
+            return waiting
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
+        for attempt in list(self._attempts):
+            attempt.give_up(NodeStopped())
+        for remote in self.remotes:
+            remote.fail_unwritten(NodeStopped())
+        for protocol in list(self._connections):
+            protocol._goodbye("shutdown")
+        self._stop_timer = self.clock.callLater(self.settings.shutdown_timeout * 0.9, self._abort_all)
+        self._stop_if_empty()
+        return stopped
+
+    @property
+    def node_id(self) -> int:
+        """The id of this node."""
+        return self.local.node_id
+
+    @property
+    def stopping(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stopped is not None
+
+    # ---- Twisted's callbacks
+
+    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:  # type: ignore[override]
+        """Build the protocol of a connection that was accepted."""
+        return None if self.stopping else self._build(None)
+
+    # ---- what protocols report
+
+    def connection_opened(self, protocol: Driver) -> None:
+        """TCP stands. A full table of strangers drops its oldest."""
+        self._connections[protocol] = None
+        if protocol.dialed:
+            return
+        self._strangers[protocol] = None
+        if len(self._strangers) > self.settings.max_handshakes:
+            next(iter(self._strangers))._abort(LinkLost("too many handshakes are under way"))
+
+    def connection_closed(self, protocol: Driver) -> None:
+        """The transport is gone."""
+        self._connections.pop(protocol, None)
+        self._stop_if_empty()
+
+    def introduced(self, protocol: Driver) -> None:
+        """The other end has said who it is: accept or reject it, now or soon."""
+        said, fingerprint = protocol.introduction, protocol.fingerprint
+        if self.stopping:
+            protocol._reject(RejectCode.SHUTTING_DOWN)
+            return
+        known = self.remotes.find_key(fingerprint)
+        if (known is None or not known.connections) and not self._has_room():
+            protocol._reject(RejectCode.FULL, f"this node has {self.settings.max_connections} links")
+            return
+        holder = self.remotes.find(said.node_id)
+        if holder is None or holder.link is None or holder.fingerprint == fingerprint:
+            self._accept(protocol)
+            return
+        _ = holder.link._probe().addCallback(self._id_judged, protocol, holder)
+
+    def contested(self, protocol: Driver) -> bool:
+        """Refuse a connection whose peer's id another key has taken while the handshake was under way."""
+        holder = self.remotes.find(protocol.introduction.node_id)
+        if holder is None or holder is protocol._remote or holder.link is None:
+            return False
+        self._refuse_id(protocol, holder.link)
+        return True
+
+    def link_ready(self, protocol: Driver) -> None:
+        """A connection became the link to its peer, which answers for its id from now on."""
+        assert protocol._remote is not None
+        self._strangers.pop(protocol, None)
+        self.remotes.linked(protocol._remote, protocol.introduction.node_id)
+        self.observer.link_ready(protocol)
+
+    def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
+        """A link is gone."""
+        self.observer.link_lost(protocol, reason)
+
+    def attempt_failed(self, protocol: Driver, reason: Exception) -> None:
+        """A connection ended before it was the link."""
+        self._strangers.pop(protocol, None)
+        if not protocol.dialed:
+            self.log.debug("a connection from {address} ended: {reason}", address=protocol.address, reason=reason)
+
+    def news_received(self, protocol: Driver, news: Register | Registered | Peers) -> None:
+        """A message between a node and a bootstrap has come."""
+        if not isinstance(news, Register):
+            self.observer.news_received(protocol, news)
+
+    # ---- private
+
+    def _build(self, attempt: Attempt | None) -> PeerProtocol:
+        protocol = cast("type[PeerProtocol]", self.protocol)()
+        protocol.factory = self
+        protocol._attempt = attempt
+        return protocol
+
+    def _accept(self, protocol: Driver) -> None:
+        protocol._accept(self.remotes.with_key(protocol.fingerprint, protocol.introduction.node_id))
+
+    def _id_judged(self, holder_lives: bool, protocol: Driver, holder: Remote) -> None:
+        """Another key holds the id of a connection that waits for our answer; it was asked whether it lives."""
+        if protocol.state is not State.JUDGING:
+            return
+        if holder_lives and holder.link is not None:
+            self._refuse_id(protocol, holder.link)
+            return
+        holder.close_all(LinkLost(f"silent, and another key claims id {holder.node_id}"))
+        self._accept(protocol)
+
+    def _refuse_id(self, protocol: Driver, holder: Driver) -> None:
+        text = f"id {protocol.introduction.node_id} is held by another key that is linked"
+        # A holder that says goodbye right now may be the predecessor of who asks.
+        protocol._reject(RejectCode.ID_TAKEN, text, CLONE_RETRY if holder.is_parting else self.id_taken_retry)
+
+    def _has_room(self) -> bool:
+        """Tell whether another peer may be accepted; those on their way to a link count."""
+        return len({other._remote for other in self._connections} - {None}) < self.settings.max_connections
+
+    def _new_remote(self, node_id: int, fingerprint: bytes | None) -> Remote:
+        return Remote(
+            clock=self.clock,
+            node_id=node_id,
+            fingerprint=fingerprint,
+            settings=self.settings,
+            load=self.load,
+            log=self.log,
+            rng=self.rng,
+            forget=self.remotes.forget,
+        )
+
+    def _require_running(self) -> None:
+        if self.stopping:
+            raise NodeStopped
+
+    def _abort_all(self) -> None:
+        for protocol in list(self._connections):
+            protocol._abort(LinkLost("the node was shut down"))
+
+    def _stop_if_empty(self) -> None:
+        if self._stopped is not None and not self._stopped.called and not self._connections:
+            self._stopped_now()
+            self._stopped.callback(None)
+
+    def _stopped_now(self) -> None:
+        if self._stop_timer is not None and self._stop_timer.active():
+            self._stop_timer.cancel()
+        self.remotes.close()

@@ -1,0 +1,100 @@
+"""Running what applications write: handlers of packets, whose end makes a receipt, and hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
+
+from netlayer.handlers import DataPacket
+
+if TYPE_CHECKING:
+    from netlayer.driver import Driver
+    from netlayer.factory import PeerFactory
+
+__all__ = ["Handling", "call_hook", "handling", "run_handler"]
+
+
+@attrs.define
+class Handling:
+    """One run of a handler. What a coroutine of it calls finds it in :data:`handling`, as long as it runs."""
+
+    factory: PeerFactory | None = None
+
+
+handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
+
+
+def run_handler(protocol: Driver, packet: DataPacket, finished: Callable[[str | None], None]) -> None:
+    """Have a protocol handle a packet; whatever its handler raises goes no further than the log.
+
+    :param finished: is called once, when the handler has finished, with None or with what its sender is told of its
+        failure.
+    """
+    factory = protocol.factory
+    load, clock = factory.load, factory.clock
+    run = Handling(factory)
+
+    def over(failure: Failure | None) -> None:
+        run.factory = None
+        load.handlers -= 1
+        finished(None if failure is None else _handler_failed(protocol, packet, failure))
+
+    load.handlers += 1
+    began = clock.seconds()
+    token = handling.set(run)
+    try:
+        result = protocol.packet_received(packet)
+        if isinstance(result, Coroutine):
+            result = Deferred.fromCoroutine(result)
+        elif isinstance(result, Generator):
+            raise TypeError("a handler with yield does nothing: make it async def, or decorate it")
+    except BaseException:  # even SystemExit: a handler never takes the node down
+        over(Failure())
+    else:
+        if isinstance(result, Deferred):
+            _ = result.addCallbacks(lambda _: over(None), over)
+        else:
+            over(None)
+    handling.reset(token)
+    held = clock.seconds() - began
+    if held > factory.settings.blocking_handler:
+        factory.log.warn(
+            "{handler} held the reactor for {held:.1f} s; blocking work belongs in deferToThread",
+            handler=protocol._handler_name(),
+            held=held,
+        )
+
+
+def _handler_failed(protocol: Driver, packet: DataPacket, failure: Failure) -> str:
+    protocol.factory.log.failure(
+        "{handler} failed on a packet of peer {peer}",
+        failure,
+        handler=protocol._handler_name(),
+        peer=packet.sender_id,
+        level=LogLevel.error,
+    )
+    return f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
+
+
+def call_hook(protocol: Driver, hook: Callable[[], Any]) -> None:
+    """Call a hook of a protocol; what it raises is logged and goes no further."""
+
+    def failed(failure: Failure) -> None:
+        name = type(protocol).__qualname__
+        protocol.factory.log.failure("a hook of {name} failed", failure, name=name, level=LogLevel.error)
+
+    try:
+        result = hook()
+    except BaseException:
+        failed(Failure())
+        return
+    if isinstance(result, Coroutine):
+        result = Deferred.fromCoroutine(result)
+    if isinstance(result, Deferred):
+        _ = result.addErrback(failed)
