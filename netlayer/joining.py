@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -16,7 +16,44 @@ from netlayer.factory import PeerFactory
 from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
 from netlayer.wire.messages import Peers, Record, Register, Registered
 
-__all__ = ["Joining"]
+__all__ = ["FirstAnswer", "Joining"]
+
+
+class FirstAnswer:
+    """What a start waits for: the first answer of a bootstrap node, or that none can be expected.
+
+    :param bootstraps: the bootstrap nodes that are dialed.
+    :param patient: whether a refusal for good is no reason to give up.
+    :ivar outcome: fires with the peers that the first answer tells of, or with none; fails with JoinRefused when all
+        bootstrap nodes have failed and one has refused this node for good, with NodeStopped when the node is stopped.
+    """
+
+    def __init__(self, bootstraps: Iterable[Wanted], *, patient: bool) -> None:
+        self.outcome: Deferred[list[Wanted]] = Deferred()
+        self._bootstraps = list(bootstraps)
+        self._hopeless: set[Wanted] = set()
+        self._patient = patient
+
+    def came(self, peers: list[Wanted]) -> None:
+        """A bootstrap node has answered."""
+        if not self.outcome.called:
+            self.outcome.callback(peers)
+
+    def give_up(self, bootstrap: Wanted) -> None:
+        """Wait no longer for one of the bootstrap nodes; others may still answer."""
+        self._hopeless.add(bootstrap)
+        if self.outcome.called or not self._hopeless.issuperset(self._bootstraps):
+            return
+        refused = next((wanted.refused for wanted in self._bootstraps if wanted.refused is not None), None)
+        if refused is not None and not self._patient:
+            self.outcome.errback(refused)
+        else:
+            self.outcome.callback([])
+
+    def stop(self) -> None:
+        """Wait for nobody."""
+        if not self.outcome.called:
+            self.outcome.errback(NodeStopped())
 
 
 class Joining:

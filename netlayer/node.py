@@ -19,8 +19,9 @@ from netlayer.handlers import DataHandler, DataPacket
 from netlayer.identity import Identity
 from netlayer.logger import logger
 from netlayer.peer import PeerProtocol
-from netlayer.services import PeerService, Where
+from netlayer.services import PeerService
 from netlayer.status import BroadcastReport, NodeStatus
+from netlayer.wanted import Where
 
 __all__ = ["Node"]
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from netlayer.addresses import Address, PeerInfo, parse_address, parse_node_id, parse_peer
+from netlayer.addresses import Address, PeerInfo, parse_address
 from netlayer.bootstrap import BootstrapFactory
 from netlayer.config import Settings
 from netlayer.directory import Directory
@@ -22,29 +21,25 @@ from netlayer.errors import (
     AlreadyStarted,
     ConfigurationError,
     DeliveryError,
-    InvalidPeer,
     JoinRefused,
     LinkLost,
     ListenError,
     NodeStopped,
     NotStarted,
-    UnknownPeer,
 )
 from netlayer.factory import LinkObserver, PeerFactory
 from netlayer.handling import handling
 from netlayer.identity import Identity, fingerprint_text
-from netlayer.joining import Joining
+from netlayer.joining import FirstAnswer, Joining
 from netlayer.listening import Listening
 from netlayer.peer import PeerProtocol
 from netlayer.remote import Remote
+from netlayer.sending import Sending
 from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
-from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
+from netlayer.wanted import Reason, Wanted, WantedPeers, Where, bootstrap, configured_peer
 from netlayer.wire.messages import NetAddress, Peers, Registered
 
 __all__ = ["BootstrapService", "PeerService"]
-
-#: Where to listen or to dial: an endpoint string, or a (host, port) pair.
-Where: TypeAlias = str | tuple[str, int]
 
 
 class PeerService(Service, LinkObserver):
@@ -98,8 +93,8 @@ class PeerService(Service, LinkObserver):
         self._listening = Listening(reactor, listen, settings if settings is not None else Settings())
         self._advertise = parse_address(advertise) if advertise is not None else None
         # Each once, however often it is named.
-        self._bootstraps = dict(self._bootstrap(where) for where in _several("bootstraps", bootstraps))
-        self._configured = dict(self._configured_peer(where) for where in _several("peers", peers))
+        self._bootstraps = dict(bootstrap(reactor, where) for where in _several("bootstraps", bootstraps))
+        self._configured = dict(configured_peer(reactor, where) for where in _several("peers", peers))
         if data_dir is not None and identity is None:
             identity = _stored_identity(data_dir)
         options: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
@@ -122,12 +117,11 @@ class PeerService(Service, LinkObserver):
             answered=self._bootstrap_answered,
             silent=self._bootstrap_silent,
         )
+        self._sending = Sending(self.factory, self._wanted, self._directory, self._joining)
         self._state = "new"
-        self._patient = False
         self._shutdown_trigger: Any = None
         self._linked_since: dict[Driver, float] = {}
-        self._first_answer: Deferred[list[Wanted]] | None = None
-        self._hopeless: set[Wanted] = set()  # bootstrap nodes from which no answer is awaited
+        self._first_answer: FirstAnswer | None = None
         self._starting: Deferred[NodeStatus] | None = None
         self._stopping: Deferred[None] | None = None
         self._enders: list[Deferred[None]] = []
@@ -151,8 +145,7 @@ class PeerService(Service, LinkObserver):
         if self._state not in ("new", "bound"):
             return fail(AlreadyStarted())
         self._state = "starting"
-        self._patient = patient
-        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting = Deferred.fromCoroutine(self._start(patient))
         return self._starting
 
     def stop(self) -> Deferred[None]:
@@ -297,7 +290,7 @@ class PeerService(Service, LinkObserver):
 
     # ---- private: starting and stopping
 
-    async def _start(self) -> NodeStatus:
+    async def _start(self, patient: bool) -> NodeStatus:
         try:
             self._listening.bind(self.factory)
             self._stop_with_reactor()
@@ -305,7 +298,7 @@ class PeerService(Service, LinkObserver):
             self.factory.announce((NetAddress(address.host, address.port),))
             self.factory.log.info("started at {address}", address=self._listening.address)
             configured = [self._wanted.add(key, wanted) for key, wanted in self._configured.items()]
-            to_try = await self._join() + configured
+            to_try = await self._join(patient) + configured
             await DeferredList([wanted.dialer.when_tried() for wanted in to_try])
         except (ListenError, ConfigurationError, JoinRefused):
             await self.stop()
@@ -315,14 +308,14 @@ class PeerService(Service, LinkObserver):
         self._state = "running"
         return self.status
 
-    async def _join(self) -> list[Wanted]:
+    async def _join(self, patient: bool) -> list[Wanted]:
         """Dial the bootstrap nodes; return the peers of the first answer, or none if nobody answers."""
         if not self._bootstraps:
             return []
-        self._first_answer = Deferred()
+        self._first_answer = FirstAnswer(self._bootstraps.values(), patient=patient)
         for key, wanted in self._bootstraps.items():
             self._wanted.add(key, wanted)
-        return await self._first_answer
+        return await self._first_answer.outcome
 
     def _stop_with_reactor(self) -> None:
         """Have the goodbyes said when the reactor stops, as at Ctrl-C."""
@@ -337,8 +330,8 @@ class PeerService(Service, LinkObserver):
         trigger, self._shutdown_trigger = self._shutdown_trigger, None
         if trigger is not None:
             self._reactor.removeSystemEventTrigger(trigger)
-        if self._first_answer is not None and not self._first_answer.called:
-            self._first_answer.errback(NodeStopped())
+        if self._first_answer is not None:
+            self._first_answer.stop()
         self._wanted.stop()
         self._joining.stop()
         await self._listening.close()
@@ -357,8 +350,8 @@ class PeerService(Service, LinkObserver):
             self.factory.log.error("could not start: {error}", error=failure.value)
 
     def _bootstrap_answered(self, wanted: list[Wanted]) -> None:
-        if self._first_answer is not None and not self._first_answer.called:
-            self._first_answer.callback(wanted)
+        if self._first_answer is not None:
+            self._first_answer.came(wanted)
 
     def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
         """One attempt and all its retries have failed."""
@@ -373,74 +366,24 @@ class PeerService(Service, LinkObserver):
 
     def _give_up(self, wanted: Wanted) -> None:
         """Let the start wait no longer for a bootstrap node."""
-        bootstraps = self._bootstraps.values()
-        self._hopeless.add(wanted)
-        if self._first_answer is None or self._first_answer.called or not self._hopeless.issuperset(bootstraps):
-            return
-        refused = next((w.refused for w in bootstraps if w.refused is not None), None)
-        if refused is not None and not self._patient:
-            self._first_answer.errback(refused)
-        else:
-            self._first_answer.callback([])
+        if self._first_answer is not None:
+            self._first_answer.give_up(wanted)
 
     # ---- private: sending
 
     def _send(self, peer: Any, data: Any) -> Deferred[None]:
         self._require_running()
-        node_id, address = parse_peer(peer)
-        if node_id == self.factory.local.node_id:
-            raise InvalidPeer(peer, "it is this node itself")
-        packet = self.factory.make_packet(data, confirm=True)
-        return self.factory.submit_confirmed(self._reachable(node_id, address), packet)
-
-    def _reachable(self, node_id: int, address: Address | None) -> Remote:
-        """Return the peer of an id, having made sure that it is linked or dialed."""
-        remote = self.factory.remotes.find(node_id)
-        if remote is not None and remote.link is not None and not remote.link.is_parting:
-            return remote
-        wanted = self._wanted.of(node_id, remote.fingerprint if remote is not None else None)
-        record = self._directory.get(node_id)
-        if not wanted and record is not None and record.addresses:
-            wanted = [w for w in [self._joining.want_met(record)] if w is not None]
-        if address is not None and str(address) not in [w.address for w in wanted]:
-            asked = Wanted(Reason.ASKED, str(address), client_endpoint(self._reactor, address), expected_id=node_id)
-            wanted = [*wanted, self._wanted.add(("asked", node_id, address), asked)]
-        if not wanted and (remote is None or remote.delivery.session is None):
-            raise UnknownPeer(node_id)  # with a session, the peer itself may come back
-        return self.factory.remotes.with_id(node_id)
+        return self._sending.send(peer, data)
 
     def _broadcast(self, data: Any) -> Deferred[BroadcastReport]:
         self._require_running()
-        confirmed = self.factory.broadcast(data)
-        outcomes = DeferredList(list(confirmed.values()), consumeErrors=True)
-
-        def report(results: list[tuple[bool, Any]]) -> BroadcastReport:
-            outcome = list(zip(confirmed, results, strict=True))
-            return BroadcastReport(
-                delivered=frozenset(peer for peer, (done, _) in outcome if done),
-                failed={peer: failure.value for peer, (done, failure) in outcome if not done},
-            )
-
-        return outcomes.addCallback(report)
+        return self._sending.broadcast(data)
 
     def _require_running(self) -> None:
         if self._state in ("new", "bound"):
             raise NotStarted
         if self._state in ("stopping", "stopped"):
             raise NodeStopped
-
-    # ---- private: construction
-
-    def _bootstrap(self, where: Where) -> tuple[object, Wanted]:
-        text, endpoint = _client(self._reactor, where)
-        return ("bootstrap", text), Wanted(Reason.BOOTSTRAP, text, endpoint)
-
-    def _configured_peer(self, where: Any) -> tuple[object, Wanted]:
-        expected_id = None
-        if not isinstance(where, str) and isinstance(where, Sequence) and len(where) == 3:
-            expected_id, where = parse_node_id(where[0]), tuple(where[1:])
-        text, endpoint = _client(self._reactor, where)
-        return ("configured", text), Wanted(Reason.CONFIGURED, text, endpoint, expected_id=expected_id)
 
     def _link_status(self, link: Driver, now: float) -> LinkStatus:
         assert link.peer is not None
@@ -476,17 +419,6 @@ def _several(name: str, values: Iterable[Any]) -> list[Any]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ConfigurationError(f"{name} is a list of addresses, not {values!r}")
     return list(values)
-
-
-def _client(reactor: Any, where: Where) -> tuple[str, Any]:
-    """Return the text and the endpoint of somewhere to dial."""
-    if not isinstance(where, str):
-        address = parse_address(where)
-        return str(address), client_endpoint(reactor, address)
-    try:
-        return where, clientFromString(reactor, where)
-    except Exception as error:  # endpoint strings raise whatever their parser stumbles over
-        raise ConfigurationError(f"{where!r} is no endpoint to dial, such as 'tcp:127.0.0.1:8000': {error}") from None
 
 
 def _stored_identity(data_dir: str | os.PathLike[str]) -> Identity:

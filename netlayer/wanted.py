@@ -6,23 +6,35 @@ said about its failures; it opens no connection by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from enum import Enum
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from netlayer.addresses import Address
+from netlayer.addresses import Address, parse_address, parse_node_id
 from netlayer.config import Settings
 from netlayer.dialing import Dialer, DialerState, is_final
 from netlayer.driver import Driver
-from netlayer.errors import DeliveryError, JoinRefused, PeerIdentityMismatch, PeerUnreachable, Rejected, shown
+from netlayer.errors import (
+    ConfigurationError,
+    DeliveryError,
+    JoinRefused,
+    PeerIdentityMismatch,
+    PeerUnreachable,
+    Rejected,
+    shown,
+)
 from netlayer.factory import PeerFactory
 from netlayer.peer import PeerProtocol
 from netlayer.status import WantedStatus
 
-__all__ = ["Reason", "Wanted", "WantedPeers", "client_endpoint"]
+__all__ = ["Reason", "Wanted", "WantedPeers", "Where", "bootstrap", "client_endpoint", "configured_peer"]
+
+#: Where to listen or to dial: an endpoint string, or a (host, port) pair.
+Where: TypeAlias = str | tuple[str, int]
 
 
 class Reason(Enum):
@@ -92,6 +104,39 @@ def client_endpoint(reactor: IReactorTime, address: Address) -> IStreamClientEnd
     if ":" in host:
         return TCP6ClientEndpoint(reactor, host, port)
     return HostnameEndpoint(reactor, host, port)
+
+
+def bootstrap(reactor: Any, where: Where) -> tuple[Hashable, Wanted]:
+    """Return a bootstrap node that is wanted, and its key: it is one, however often it is named.
+
+    :raises ConfigurationError: when `where` is malformed.
+    """
+    text, endpoint = _client(reactor, where)
+    return ("bootstrap", text), Wanted(Reason.BOOTSTRAP, text, endpoint)
+
+
+def configured_peer(reactor: Any, where: Any) -> tuple[Hashable, Wanted]:
+    """Return a configured peer that is wanted, and its key.
+
+    :param where: a (peer_id, host, port) tuple, or an endpoint string or (host, port) pair if the id does not matter.
+    :raises ConfigurationError: when `where` is malformed.
+    """
+    expected_id = None
+    if not isinstance(where, str) and isinstance(where, Sequence) and len(where) == 3:
+        expected_id, where = parse_node_id(where[0]), tuple(where[1:])
+    text, endpoint = _client(reactor, where)
+    return ("configured", text), Wanted(Reason.CONFIGURED, text, endpoint, expected_id=expected_id)
+
+
+def _client(reactor: Any, where: Where) -> tuple[str, Any]:
+    """Return the text and the endpoint of somewhere to dial."""
+    if not isinstance(where, str):
+        address = parse_address(where)
+        return str(address), client_endpoint(reactor, address)
+    try:
+        return where, clientFromString(reactor, where)
+    except Exception as error:  # endpoint strings raise whatever their parser stumbles over
+        raise ConfigurationError(f"{where!r} is no endpoint to dial, such as 'tcp:127.0.0.1:8000': {error}") from None
 
 
 class WantedPeers:

@@ -22,7 +22,7 @@ LAYERS = (
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.registry sansio.selection sansio.streams",
     "tls attempt remote remotes handling driver peer factory bootstrap",
-    "dialing directory joining listening wanted",
+    "dialing directory joining listening sending wanted",
     "services",
     "reactor_thread logger node bootstrap_node",
     "netlayer tap tap.bootstrap tap.node tap.options",

@@ -1,0 +1,78 @@
+"""Sending by id: a peer that is not linked is looked up and dialed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from netlayer.addresses import Address, parse_peer
+from netlayer.directory import Directory
+from netlayer.errors import InvalidPeer, UnknownPeer
+from netlayer.factory import PeerFactory
+from netlayer.joining import Joining
+from netlayer.remote import Remote
+from netlayer.status import BroadcastReport
+from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
+
+__all__ = ["Sending"]
+
+
+class Sending:
+    """Sends packets to whoever is named, for one running node."""
+
+    def __init__(self, factory: PeerFactory, wanted: WantedPeers, directory: Directory, joining: Joining) -> None:
+        self._factory = factory
+        self._wanted = wanted
+        self._directory = directory
+        self._joining = joining
+
+    def send(self, peer: Any, data: Any) -> Deferred[None]:
+        """Send a packet to one peer.
+
+        :param peer: ``(peer_id, host, port)``, a :class:`~netlayer.PeerInfo`, or an id alone.
+        :returns: fires when the peer's handler has finished.
+        :raises InvalidPeer: when `peer` is malformed, or this node itself.
+        :raises UnknownPeer: when no address of it is known.
+        :raises UnsupportedData: when `data` can't be carried.
+        """
+        node_id, address = parse_peer(peer)
+        if node_id == self._factory.local.node_id:
+            raise InvalidPeer(peer, "it is this node itself")
+        packet = self._factory.make_packet(data, confirm=True)
+        return self._factory.submit_confirmed(self._reachable(node_id, address), packet)
+
+    def broadcast(self, data: Any) -> Deferred[BroadcastReport]:
+        """Send a packet to all linked peers.
+
+        :returns: fires when all of them have answered or failed.
+        :raises UnsupportedData: when `data` can't be carried.
+        """
+        confirmed = self._factory.broadcast(data)
+        outcomes = DeferredList(list(confirmed.values()), consumeErrors=True)
+
+        def report(results: list[tuple[bool, Any]]) -> BroadcastReport:
+            outcome = list(zip(confirmed, results, strict=True))
+            return BroadcastReport(
+                delivered=frozenset(peer for peer, (done, _) in outcome if done),
+                failed={peer: failure.value for peer, (done, failure) in outcome if not done},
+            )
+
+        return outcomes.addCallback(report)
+
+    def _reachable(self, node_id: int, address: Address | None) -> Remote:
+        """Return the peer of an id, having made sure that it is linked or dialed."""
+        remote = self._factory.remotes.find(node_id)
+        if remote is not None and remote.link is not None and not remote.link.is_parting:
+            return remote
+        wanted = self._wanted.of(node_id, remote.fingerprint if remote is not None else None)
+        record = self._directory.get(node_id)
+        if not wanted and record is not None and record.addresses:
+            wanted = [w for w in [self._joining.want_met(record)] if w is not None]
+        if address is not None and str(address) not in [w.address for w in wanted]:
+            endpoint = client_endpoint(self._factory.reactor, address)
+            asked = Wanted(Reason.ASKED, str(address), endpoint, expected_id=node_id)
+            wanted = [*wanted, self._wanted.add(("asked", node_id, address), asked)]
+        if not wanted and (remote is None or remote.delivery.session is None):
+            raise UnknownPeer(node_id)  # with a session, the peer itself may come back
+        return self._factory.remotes.with_id(node_id)
