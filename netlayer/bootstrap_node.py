@@ -16,7 +16,7 @@ __all__ = ["BootstrapNode"]
 class BootstrapNode(Node[Mode]):
     """A node at a known address that introduces others to each other. It is a :class:`~netlayer.Node` in all else.
 
-    :meth:`get_peers` lists the nodes that are registered with it.
+    :meth:`~netlayer.Node.get_peers` lists the nodes that are registered with it.
     """
 
     _service_class = BootstrapService

@@ -75,7 +75,7 @@ class PeerFactory(Factory):
     :param identity: by default a new ephemeral one.
     :param protocol: the subclass of :class:`PeerProtocol` to build for each connection.
     :param rng: where jitter and stream ids come from; by default the operating system's.
-    :param observer: is told of links; see :class:`LinkObserver`.
+    :param observer: is told of links; see :class:`~netlayer.factory.LinkObserver`.
     :raises ConfigurationError: when a value makes no sense.
 
     :ivar application: free for the application, which finds it as ``self.factory.application`` in its protocols.

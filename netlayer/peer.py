@@ -17,7 +17,7 @@ __all__ = ["PeerProtocol"]
 class PeerProtocol(Driver):
     """One connection to a peer. Subclass it and override the hooks.
 
-    The hooks are called between :meth:`peer_ready` and :meth:`peer_lost`, in this order; :attr:`peer` is set in all
+    The hooks are called between :meth:`peer_ready` and :meth:`peer_lost`, in this order; ``peer`` is set in all
     of them. The object belongs to one connection. Delivery does not: packets that were sent on a connection that
     broke arrive over the next one.
 
