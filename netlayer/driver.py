@@ -23,9 +23,10 @@ from netlayer.handlers import DataPacket
 from netlayer.handling import call_hook, run_handler
 from netlayer.identity import fingerprint_text
 from netlayer.remote import Remote
-from netlayer.sansio.connection import Connection, State
+from netlayer.sansio.connection import Connection
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import RemoteNode
+from netlayer.sansio.states import State
 from netlayer.tls import proven_fingerprint, tune_socket, why_lost
 from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Register, Registered, RejectCode
 

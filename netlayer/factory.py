@@ -27,10 +27,10 @@ from netlayer.nodelog import NodeLog
 from netlayer.peer import PeerProtocol
 from netlayer.remote import Remote
 from netlayer.remotes import Remotes
-from netlayer.sansio.connection import State
 from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.load import NodeLoad, SharedPayload
 from netlayer.sansio.selection import CLONE_RETRY
+from netlayer.sansio.states import State
 from netlayer.sansio.streams import OutgoingPacket
 from netlayer.tls import MutualTLS
 from netlayer.wire.messages import (

@@ -92,7 +92,7 @@ class Remote:
 
         def cancel(_: Deferred[None]) -> None:
             packet.waiter = None
-            packet.delivery.withdraw(packet, CancelledError())  # another peer's, if that has adopted it
+            self.delivery.withdraw(packet, CancelledError())
             self.settle()
 
         done: Deferred[None] = Deferred(cancel)

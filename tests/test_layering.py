@@ -20,7 +20,7 @@ LAYERS = (
     "errors config handlers addresses identity nodelog status",
     "wire wire.frames wire.messages wire.payload",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
-    " sansio.registry sansio.selection sansio.streams",
+    " sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states sansio.streams",
     "tls attempt remote remotes handling driver peer factory bootstrap",
     "dialing directory joining listening sending wanted",
     "services",

@@ -1,20 +1,19 @@
 """One connection, from the first byte behind TLS to the last: introductions, selection, packets, liveness, farewell.
 
-Bytes and times go in, events and bytes come out. What a peer may say in which state is the table :data:`LEGAL`.
+Bytes and times go in, events and bytes come out. What a peer may say in which state is the table
+:data:`~netlayer.sansio.states.LEGAL`.
 """
 
 from __future__ import annotations
-
-from enum import Enum
-from struct import Struct
 
 from netlayer.config import Settings
 from netlayer.errors import LinkLost, LocalProtocolError, NetlayerError, PeerUnreachable, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
-from netlayer.sansio.handshake import LocalNode, RemoteNode, judge_hello, judge_welcome, make_hello, make_welcome
-from netlayer.sansio.liveness import Liveness, Verdict
+from netlayer.sansio.handshake import LocalNode, RemoteNode, judge_hello, judge_welcome
+from netlayer.sansio.liveness import Liveness, Pings, Verdict
+from netlayer.sansio.states import CARRIES, LEGAL, TAKES_DATA, State
 from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, FrameDecoder
 from netlayer.wire.messages import (
     Ack,
@@ -39,7 +38,7 @@ from netlayer.wire.messages import (
     encode_message,
 )
 
-__all__ = ["LEGAL", "Connection", "State"]
+__all__ = ["Connection"]
 
 #: Bytes handed to the transport at once: TLS copies larger pieces more often than smaller ones.
 PIECE = 65536
@@ -47,51 +46,8 @@ PIECE = 65536
 #: Control bytes that may wait while a peer does not read; many times what an honest peer causes.
 MAX_CONTROL = 1024 * 1024
 
-_OPAQUE = Struct(">Q")
 _DATA = int(MessageType.DATA)
 _DATA_PART = int(MessageType.DATA_PART)
-
-
-class State(Enum):
-    """Where a connection stands; each state has its own legal messages."""
-
-    SECURING = "securing"  # TLS is being set up
-    AWAITING_HELLO = "awaiting HELLO"
-    JUDGING = "judging"  # the node thinks about the other end's introduction
-    AWAITING_WELCOME = "awaiting WELCOME"
-    PROVEN = "proven"  # nobody has selected it yet
-    SELECTING = "selecting"  # we are the arbiter and have said SELECT
-    LINKED = "linked"
-    LEAVING = "leaving"  # we have said GOODBYE
-    LEFT = "left"  # the peer has said GOODBYE, and we finish a packet before we answer
-    PARTING = "parting"  # both have said GOODBYE
-    CLOSED = "closed"
-
-
-_ALIVE = frozenset({Ping, Pong, Reject})
-_RECEIPTS = frozenset({Ack, Done, Nack})
-_NEWS = frozenset({Register, Registered, Peers})
-
-#: The messages that a peer may send in each state; DATA and DATA_PART stand in :data:`TAKES_DATA`.
-LEGAL: dict[State, frozenset[type]] = {
-    State.SECURING: frozenset(),
-    State.AWAITING_HELLO: frozenset({Hello}),
-    State.JUDGING: frozenset(),
-    State.AWAITING_WELCOME: frozenset({Welcome, Reject}),
-    State.PROVEN: _ALIVE | {Select},
-    State.SELECTING: _ALIVE | {Selected},
-    State.LINKED: _ALIVE | _RECEIPTS | _NEWS | {Goodbye},
-    State.LEAVING: _ALIVE | _RECEIPTS | _NEWS | {Goodbye},
-    State.LEFT: _ALIVE | _RECEIPTS,
-    State.PARTING: _ALIVE | _RECEIPTS,
-    State.CLOSED: frozenset(),
-}
-
-#: The states in which packets may arrive: on the link, until the peer's GOODBYE.
-TAKES_DATA = frozenset({State.LINKED, State.LEAVING})
-
-#: The states in which packets and receipts may be sent.
-_CARRIES = frozenset({State.LINKED, State.LEAVING, State.LEFT, State.PARTING})
 
 
 class Connection:
@@ -101,7 +57,6 @@ class Connection:
     :param expected_id: the node id that was dialed, if one was.
     :ivar remote: what the other end said about itself; None before HELLO or WELCOME.
     :ivar observed: the dialer's address as the listener saw it.
-    :ivar round_trip: seconds that the last PING took, or None.
     :ivar goodbye_received: the peer's GOODBYE, or None.
     """
 
@@ -114,7 +69,6 @@ class Connection:
         self.fingerprint = b""
         self.remote: RemoteNode | None = None
         self.observed: NetAddress | None = None
-        self.round_trip: float | None = None
         self.bytes_received = 0
         self.bytes_sent = 0
         self.packets_received = 0
@@ -127,8 +81,7 @@ class Connection:
         self._control: list[bytes] = []  # frames that go out before any packet
         self._control_size = 0
         self._pong: bytes | None = None  # the last PING only: a flood of them costs one answer
-        self._pings = 0
-        self._pings_sent: dict[bytes, float] = {}
+        self._pings = Pings()
         self._liveness: Liveness | None = None
         self._deadline: float | None = now + settings.timeout  # of the handshake, later of the farewell
         self._receipts_at: float | None = None
@@ -143,12 +96,17 @@ class Connection:
     @property
     def is_link(self) -> bool:
         """Whether this connection carries packets and receipts."""
-        return self.state in _CARRIES
+        return self.state in CARRIES
 
     @property
     def is_parting(self) -> bool:
         """Whether a GOODBYE was said or is about to be: the session ends with this connection."""
         return self._farewell is not None
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds that the last PING took, or None."""
+        return self._pings.round_trip
 
     # ---- what the driver asks for
 
@@ -163,7 +121,7 @@ class Connection:
         if fingerprint == self.local.fingerprint:
             return self._close(Rejected(RejectCode.SELF, "this node has dialed itself"), abort=True)
         self.state = State.AWAITING_WELCOME
-        self._say(make_hello(self.local))
+        self._say(self.local.hello())
         return []
 
     def accept(self, delivery: Delivery, now: float) -> list[Event]:
@@ -173,7 +131,7 @@ class Connection:
         """
         self._require(State.JUDGING)
         if not self.dialed:
-            self._say(make_welcome(self.local, self.observed))
+            self._say(self.local.welcome(self.observed))
         self.state = State.PROVEN
         self._delivery = delivery
         self._frames.limit = self.local.max_frame
@@ -196,11 +154,7 @@ class Connection:
 
     def ping(self, now: float) -> bytes:
         """Ask for a sign of life; return the eight bytes that its PONG will carry."""
-        self._pings += 1
-        opaque = _OPAQUE.pack(self._pings)
-        if len(self._pings_sent) >= 16:  # none is ever answered: remember the latest
-            self._pings_sent.clear()
-        self._pings_sent[opaque] = now
+        opaque = self._pings.next(now)
         self._say(Ping(opaque))
         return opaque
 
@@ -211,7 +165,7 @@ class Connection:
 
     def goodbye(self, code: str, text: str, now: float) -> list[Event]:
         """Begin the end: no new packets, and receipts for those in flight. Before the link stands, just close."""
-        if self.state in _CARRIES:
+        if self.state in CARRIES:
             if self._farewell is None:
                 self._leave(Goodbye(code, text), now)
             return self._part(now)
@@ -223,7 +177,7 @@ class Connection:
         :param failure: what the sender is told if it failed.
         """
         delivery = self._delivery
-        if delivery is None or not delivery.handler_finished(packet, failure) or self.state not in _CARRIES:
+        if delivery is None or not delivery.handler_finished(packet, failure) or self.state not in CARRIES:
             return []
         if failure is not None or packet._receipt_now or delivery.untold >= self._lazy_bytes():
             self._receipts_due = True
@@ -262,7 +216,7 @@ class Connection:
             out.append(encode_message(Pong(self._pong)))
             self._pong = None
         delivery = self._delivery
-        if self.state in _CARRIES and delivery is not None:
+        if self.state in CARRIES and delivery is not None:
             if self._receipts_due or (self._receipts_at is not None and self._receipts_at <= now):
                 self._receipts_due, self._receipts_at = False, None
                 out += [encode_message(receipt) for receipt in delivery.receipts()]
@@ -292,7 +246,7 @@ class Connection:
         if self._receipts_at is not None and self._receipts_at <= now:
             self._receipts_due, self._receipts_at = True, None
         if self._deadline is not None and self._deadline <= now:
-            if self.state in _CARRIES:
+            if self.state in CARRIES:
                 return self._close(LinkLost(self._farewell_reason()))
             reason = f"no link within {self._settings.timeout:g} s ({self.state.value})"
             return self._close(LinkLost(reason), abort=True)
@@ -346,10 +300,7 @@ class Connection:
             case Ping():
                 self._pong = message.opaque
             case Pong():
-                sent = self._pings_sent.pop(message.opaque, None)
-                if sent is not None:
-                    self.round_trip = now - sent
-                    return [message]
+                return [message] if self._pings.answered(message.opaque, now) else []
             case Hello():
                 events = self._introduced(message)
                 refusal = judge_hello(self.local, message, self.fingerprint)

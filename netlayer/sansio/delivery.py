@@ -1,20 +1,20 @@
-"""Delivery to one peer: the send queue, and the session that carries it over broken connections.
+"""Delivery to one peer: its queue and its session, over connections that come and go.
 
-A *session* is the state towards one process of the peer (one boot): our stream, theirs, and all receipts. It outlives
-connections; the rules by which two ends take it up again are those of ``docs/reference/wire-protocol.rst``, "Resume".
+Packets wait in a :class:`~netlayer.sansio.send_queue.SendQueue` until the link has room for them; then the stream of
+the :class:`~netlayer.sansio.session.Session` holds them until their receipts come. This module decides what may be
+sent when, and what becomes of both when links, peers and sessions end.
 """
 
 from __future__ import annotations
 
 import random
-from collections import OrderedDict, deque
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 from netlayer.config import Settings
 from netlayer.errors import (
     DeliveryTimeout,
     HandlerFailed,
-    LinkLost,
     NodeStopped,
     PacketTooLarge,
     PeerLost,
@@ -24,11 +24,13 @@ from netlayer.errors import (
 )
 from netlayer.handlers import DataPacket
 from netlayer.sansio.load import PACKET_OVERHEAD, NodeLoad
-from netlayer.sansio.streams import IncomingStream, OutgoingPacket, OutgoingStream
+from netlayer.sansio.reassembly import Reassembly
+from netlayer.sansio.send_queue import SendQueue
+from netlayer.sansio.session import MAX_FIRST, Session
+from netlayer.sansio.streams import OutgoingPacket, OutgoingStream
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
     MIN_MAX_FRAME,
-    MIN_PART,
     MIN_WINDOW,
     Ack,
     Done,
@@ -40,25 +42,9 @@ from netlayer.wire.messages import (
 )
 from netlayer.wire.payload import decode_value
 
-__all__ = ["Delivery", "Session"]
+__all__ = ["Delivery"]
 
-
-#: The highest number that a peer's stream may begin with: nobody gets there, and numbers stay below 2^64.
-MAX_FIRST = 2**63
-
-
-class Session:
-    """The state of delivery between this process and one process of the peer.
-
-    :ivar boot: the boot number of the peer's process.
-    :ivar peer_told: the id of the peer's stream as it was told last, or None before that.
-    """
-
-    def __init__(self, boot: int, stream_id: int) -> None:
-        self.boot = boot
-        self.outgoing = OutgoingStream(stream_id)
-        self.incoming: IncomingStream | None = None
-        self.peer_told: int | None = None
+S = TypeVar("S", bound=Select)
 
 
 class Delivery:
@@ -66,7 +52,6 @@ class Delivery:
 
     Packets that end are collected; :meth:`take_settled` hands them over, and the driver tells whoever waits.
 
-    :ivar queued: charged bytes that are unsent or without a receipt.
     :ivar can_dial: whether this node has an address of the peer. Without one, what was never written fails when the
         session ends.
     """
@@ -75,28 +60,22 @@ class Delivery:
         self, *, peer_id: int | None, settings: Settings, load: NodeLoad, rng: random.Random, now: float
     ) -> None:
         self.peer_id = peer_id
-        self.queued = 0
         self.can_dial = False
         self.session: Session | None = None
         self._settings = settings
         self._load = load
         self._rng = rng
-        self._queue: deque[OutgoingPacket] = deque()
-        self._withdrawn = 0  # settled packets that still stand in the queue
+        self._queue = SendQueue(load)
         self._number = 0
-        self._deadlines: OrderedDict[OutgoingPacket, float] = OrderedDict()
-        self._settled: list[OutgoingPacket] = []
+        self._forget_at: float | None = now + settings.session_timeout
         # the present link
         self._attached = False
         self._accepts_new = False
-        self._forget_at: float | None = now + settings.session_timeout
         self._window = MIN_WINDOW
         self._max_packet = settings.max_packet
         self._part_size = settings.buffer_size
         self._part_from = 0  # how much of the packet at the cursor was written
-        self._parts: list[bytes] = []  # of the packet that is arriving
-        self._parts_size = 0
-        load.queues.add(self)
+        self._reassembly = Reassembly(settings=settings, load=load)
 
     # ---- the sender's side
 
@@ -112,43 +91,20 @@ class Delivery:
         if self.queued >= limit:
             raise QueueFull(self.peer_id, self.queued, limit)
         node_limit = self._settings.node_queue_limit
-        if self._load.queued >= node_limit and self._load.is_longest(self):
+        if self._load.queued >= node_limit and self._load.is_longest(self._queue):
             raise QueueFull(self.peer_id, self._load.queued, node_limit)
         self._number += 1
         packet.number = self._number
-        packet.delivery = self
-        self._charge(packet)
         self._queue.append(packet)
-        if packet.deadline is not None:
-            self._deadlines[packet] = packet.deadline
         return packet.number
 
     def withdraw(self, packet: OutgoingPacket, error: Exception) -> None:
         """Settle a packet whose caller waits no longer. It is not sent, unless some of it was written before."""
-        if packet.settled:
-            return
-        if not packet.queued:  # the stream holds it: its number has to be sent, and its receipt will come
-            self._settle(packet, error, charged=True)
-            return
-        self._settle(packet, error)
-        packet.payload = b""
-        self._withdrawn += 1
-        if self._withdrawn * 2 > len(self._queue):
-            self._queue = deque(queued for queued in self._queue if not queued.settled)
-            self._withdrawn = 0
+        packet.queue.withdraw(packet, error)  # another delivery's, if that has adopted it
 
     def adopt(self, other: Delivery) -> None:
         """Take over what waits in the queue of `other`, which was made before it was known whose queue it is."""
-        for packet in other._take_queue():
-            other._uncharge(packet)
-            self._charge(packet)
-            packet.delivery = self
-            self._number += 1
-            self._queue.append(packet)
-            if packet.deadline is not None:
-                del other._deadlines[packet]
-                self._deadlines[packet] = packet.deadline
-        self._deadlines = OrderedDict(sorted(self._deadlines.items(), key=lambda item: item[1]))
+        self._number += self._queue.adopt(other._queue)
         other.close()
 
     def next_frame(self) -> bytes | None:
@@ -191,17 +147,21 @@ class Delivery:
         outgoing = self.session.outgoing
         if isinstance(message, Ack):
             for packet in outgoing.receipts_through(message.through):
-                self._settle(packet, None)
+                self._queue.settle(packet, None)
             return
         named = outgoing.receipt(message.number)
         if named is not None:
             error = HandlerFailed(self.peer_id, message.text) if isinstance(message, Nack) else None
-            self._settle(named, error)
+            self._queue.settle(named, error)
 
     def take_settled(self) -> list[OutgoingPacket]:
         """Return the packets that have ended since the last call, and that somebody waits for or that failed."""
-        settled, self._settled = self._settled, []
-        return settled
+        return self._queue.take_settled()
+
+    @property
+    def queued(self) -> int:
+        """Charged bytes that are unsent or without a receipt."""
+        return self._queue.queued
 
     # ---- the receiver's side
 
@@ -219,17 +179,11 @@ class Delivery:
         flags, tag = body[0], body[1]
         if flags & ~7:
             raise RemoteProtocolError(f"unknown flags {flags:#x} in a DATA message")
-        if not self._parts and incoming.unreceipted >= 2 * settings.window:
+        if not self._reassembly.has_begun and incoming.unreceipted >= 2 * settings.window:
             raise RemoteProtocolError(f"{incoming.unreceipted} bytes without a receipt, window {settings.window}")
-        payload = body[DATA_HEADER_SIZE:]
-        if self._parts or not last:
-            self._add_part(payload, last=last)
-            if not last:
-                return None
-            payload = b"".join(self._parts)
-            self._drop_parts()
-        elif len(payload) > settings.max_packet:
-            raise RemoteProtocolError(f"a packet of {len(payload)} bytes, limit {settings.max_packet}")
+        payload = self._reassembly.add(body[DATA_HEADER_SIZE:], last=last)
+        if payload is None:
+            return None
         value = decode_value(tag, payload)
         return DataPacket(
             sender_id,
@@ -273,7 +227,7 @@ class Delivery:
 
     def attach(self, *, boot: int, window: int, max_frame: int, max_packet: int) -> None:
         """Begin to use a connection that was selected, with the limits that its peer announced."""
-        self._detach_parts()
+        self._drop_parts()
         self._attached = False
         self._accepts_new = True
         self._forget_at = None
@@ -281,16 +235,14 @@ class Delivery:
         self._max_packet = min(max_packet, self._settings.max_packet)
         self._part_size = min(self._settings.buffer_size, max(max_frame, MIN_MAX_FRAME) - 1 - DATA_HEADER_SIZE)
         if self.session is None:
-            self.session = Session(boot, self._new_stream_id())
+            self.session = self._new_session(boot)
         elif self.session.boot != boot:
             self._replace_session(boot)
 
-    def state(self, message: type[Any] = Select) -> Any:
+    def state(self, message: type[S]) -> S:
         """Return the SELECT or SELECTED that says where our streams stand."""
         assert self.session is not None
-        outgoing, incoming = self.session.outgoing, self.session.incoming
-        held = (incoming.id, incoming.received) if incoming is not None and incoming.confirmed else (0, 0)
-        return message(outgoing.id, outgoing.first, *held, outgoing.first - 1)
+        return self.session.state(message)
 
     def judge(self, told: Select, *, boot: int) -> None:
         """Raise if what the peer tells can't be. Nothing has changed then, and another link is not disturbed.
@@ -299,11 +251,8 @@ class Delivery:
         """
         if told.stream == 0 or not 1 <= told.first <= MAX_FIRST:
             raise RemoteProtocolError(f"stream {told.stream} can't begin with packet {told.first}")
-        session = self.session
-        if session is not None and session.boot == boot:
-            received = self._last_received(session, told)
-            if received is not None:
-                session.outgoing.judge_resume(received)
+        if self.session is not None and self.session.boot == boot:
+            self.session.judge(told)
 
     def resume(self, told: Select) -> None:
         """Apply the state that the peer has told in its SELECT or SELECTED; packets may flow from now on.
@@ -313,30 +262,19 @@ class Delivery:
         session = self.session
         assert session is not None
         self.judge(told, boot=session.boot)
-        outgoing, incoming = session.outgoing, session.incoming
-        received = self._last_received(session, told)
-        if received is not None:
-            outgoing.resume_behind(received)
-        else:
-            reason = "the peer has forgotten the session"
-            for packet in outgoing.clear():
-                self._settle(packet, PeerLost(self.peer_id, reason))
-        session.peer_told = told.stream
-        if incoming is not None and incoming.confirmed and incoming.id == told.stream:
-            incoming.repeat_receipts(told.receipted)
-        else:
-            keep = 2 * self._settings.window + self._settings.max_packet + PACKET_OVERHEAD
-            session.incoming = IncomingStream(told.stream, first=told.first, keep=keep)
+        for packet in session.resume(told):
+            self._queue.settle(packet, PeerLost(self.peer_id, "the peer has forgotten the session"))
         self._attached = True
 
     def stop_sending(self, error: Exception) -> None:
         """Begin no further packet on this link; fail those that were not begun."""
         self._accepts_new = False
-        self._fail_queue(error, lost="the session has ended")
+        lost = "the session has ended"
+        self._fail_queue(lambda packet: PeerLost(self.peer_id, lost) if packet.written else error)
 
     def detach(self, now: float) -> None:
         """Note that the connection in use is gone. The session is kept for a while."""
-        self._detach_parts()
+        self._drop_parts()
         self._attached = False
         self._accepts_new = False
         self._max_packet = self._settings.max_packet
@@ -348,27 +286,19 @@ class Delivery:
         self._attached = False
         if session is not None:
             for packet in session.outgoing.clear():
-                self._settle(packet, PeerLost(self.peer_id, reason))
-        for packet in self._take_queue():
-            if packet.written:
-                self._settle(packet, PeerLost(self.peer_id, reason))
-            else:
-                self._queue.append(packet)
+                self._queue.settle(packet, PeerLost(self.peer_id, reason))
+        self._fail_queue(lambda packet: PeerLost(self.peer_id, reason) if packet.written else None)
 
     def fail_unwritten(self, error: Exception) -> None:
         """Fail the packets that were never written: the peer can't be reached."""
-        for packet in self._take_queue():
-            if packet.written:
-                self._queue.append(packet)
-            else:
-                self._settle(packet, error)
+        self._fail_queue(lambda packet: None if packet.written else error)
 
     def close(self, error: Exception | None = None) -> None:
         """End everything; the object is not used again."""
-        self._fail_queue(error or NodeStopped(), lost="this node was shut down")
         self.end_session("this node was shut down")
-        self._detach_parts()
-        self._load.queues.discard(self)
+        self.fail_unwritten(error or NodeStopped())
+        self._drop_parts()
+        self._queue.close()
 
     @property
     def queue_limit(self) -> int:
@@ -384,19 +314,16 @@ class Delivery:
 
     def next_deadline(self) -> float | None:
         """Return when :meth:`deadline_reached` has to be called, or None."""
-        first = next(iter(self._deadlines.values()), None)
+        first = self._queue.next_deadline()
         if self._forget_at is None or (first is not None and first < self._forget_at):
             return first
         return self._forget_at
 
     def deadline_reached(self, now: float) -> None:
         """Time out packets, and forget a session that had no link for too long."""
-        while self._deadlines:
-            packet, deadline = next(iter(self._deadlines.items()))
-            if deadline > now:
-                break
-            del self._deadlines[packet]
-            self.withdraw(packet, DeliveryTimeout(self.peer_id, self._settings.delivery_timeout, packet.written))
+        for packet in self._queue.take_overdue(now):
+            error = DeliveryTimeout(self.peer_id, self._settings.delivery_timeout, packet.written)
+            self._queue.withdraw(packet, error)
         if self._forget_at is not None and self._forget_at <= now:
             self.end_session(f"no connection for {self._settings.session_timeout:g} s")
             if not self.can_dial:
@@ -407,99 +334,40 @@ class Delivery:
     # ---- private
 
     def _take_from_queue(self, outgoing: OutgoingStream) -> OutgoingPacket | None:
-        while self._queue:
-            packet = self._queue.popleft()
-            if packet.settled:
-                self._withdrawn -= 1
-                continue
-            if len(packet.payload) > self._max_packet:  # queued before this peer said what it takes
-                too_large = PacketTooLarge(len(packet.payload), self._max_packet)
-                self._settle(packet, PeerLost(self.peer_id, str(too_large)) if packet.written else too_large)
-                continue
-            packet.queued = False
-            outgoing.append(packet)
-            return packet
+        while (packet := self._queue.pop()) is not None:
+            if len(packet.payload) <= self._max_packet:
+                outgoing.append(packet)
+                return packet
+            too_large = PacketTooLarge(len(packet.payload), self._max_packet)  # queued before the peer told its limit
+            self._queue.settle(packet, PeerLost(self.peer_id, str(too_large)) if packet.written else too_large)
         return None
 
-    def _add_part(self, payload: bytes, *, last: bool) -> None:
-        size = self._parts_size + len(payload)
-        if size > self._settings.max_packet:
-            raise RemoteProtocolError(f"a packet of more than {self._settings.max_packet} bytes")
-        if not last and len(payload) < MIN_PART:
-            raise RemoteProtocolError(f"a part of {len(payload)} bytes, the least is {MIN_PART}")
-        if self._load.reassembling + len(payload) > self._settings.reassembly_limit:
-            raise LinkLost(f"this node has {self._load.reassembling} bytes of half-received packets; try again later")
-        self._load.reassembling += len(payload)
-        self._parts_size = size
-        self._parts.append(payload)
+    def _fail_queue(self, judge: Callable[[OutgoingPacket], Exception | None]) -> None:
+        """Settle what waits by the error that `judge` gives for it; what gets None goes on waiting."""
+        for packet in self._queue.clear():
+            error = judge(packet)
+            if error is not None:
+                self._queue.settle(packet, error)
+            else:
+                self._queue.keep(packet)
 
     def _drop_parts(self) -> None:
-        self._load.reassembling -= self._parts_size
-        self._parts_size = 0
-        self._parts = []
-
-    def _detach_parts(self) -> None:
-        self._drop_parts()
+        self._reassembly.drop()
         self._part_from = 0
-
-    def _last_received(self, session: Session, told: Select) -> int | None:
-        """Return the last packet of ours that the peer has, or None if it has forgotten what it had."""
-        if told.peer_stream == session.outgoing.id:
-            return told.received
-        if told.stream == session.peer_told:
-            return session.outgoing.first - 1  # the same process, which never had a packet of ours
-        return None
 
     def _replace_session(self, boot: int) -> None:
         """The peer's process was replaced: what it left without a receipt goes to the new one first, flagged."""
         assert self.session is not None
-        old, self.session = self.session, Session(boot, self._new_stream_id())
-        for packet in reversed(old.outgoing.clear()):
+        old, self.session = self.session, self._new_session(boot)
+        again = []
+        for packet in old.outgoing.clear():
             if packet.settled:  # its caller was told that the outcome is unknown
-                self._uncharge(packet)
+                self._queue.discharge(packet)
             else:
                 packet.flags |= Flag.REDELIVERED
-                packet.queued = True
-                self._queue.appendleft(packet)
+                again.append(packet)
+        self._queue.put_first(again)
 
-    def _new_stream_id(self) -> int:
-        return self._rng.randrange(1, 2**64)
-
-    def _take_queue(self) -> list[OutgoingPacket]:
-        waiting = [packet for packet in self._queue if not packet.settled]
-        self._queue.clear()
-        self._withdrawn = 0
-        return waiting
-
-    def _fail_queue(self, error: Exception, *, lost: str) -> None:
-        for packet in self._take_queue():
-            self._settle(packet, PeerLost(self.peer_id, lost) if packet.written else error)
-
-    def _charge(self, packet: OutgoingPacket) -> None:
-        self.queued += packet.charge
-        if packet.shared is not None:
-            packet.shared.holders += 1
-            if packet.shared.holders > 1:
-                return
-        self._load.queued += packet.charge
-
-    def _uncharge(self, packet: OutgoingPacket) -> None:
-        self.queued -= packet.charge
-        if packet.shared is not None:
-            packet.shared.holders -= 1
-            if packet.shared.holders > 0:
-                return
-        self._load.queued -= packet.charge
-
-    def _settle(self, packet: OutgoingPacket, error: Exception | None, *, charged: bool = False) -> None:
-        """Give a packet its outcome, once; it stays `charged` while the stream still holds it."""
-        if not charged:
-            self._uncharge(packet)
-        if packet.settled:
-            return
-        packet.settled = True
-        packet.error = error
-        if packet.deadline is not None:
-            self._deadlines.pop(packet, None)
-        if packet.waiter is not None or error is not None:
-            self._settled.append(packet)
+    def _new_session(self, boot: int) -> Session:
+        keep = 2 * self._settings.window + self._settings.max_packet + PACKET_OVERHEAD
+        return Session(boot, stream_id=self._rng.randrange(1, 2**64), keep=keep)

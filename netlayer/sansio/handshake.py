@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from netlayer.errors import PeerIdentityMismatch, RemoteProtocolError
 from netlayer.wire.messages import VERSION, Hello, NetAddress, Reject, RejectCode, Role, Ticket, Welcome
 
-__all__ = ["LocalNode", "RemoteNode", "judge_hello", "judge_welcome", "make_hello", "make_welcome"]
+__all__ = ["Introduction", "LocalNode", "RemoteNode", "judge_hello", "judge_welcome"]
 
 
 @attrs.frozen(kw_only=True)
-class LocalNode:
-    """What this node says about itself.
+class Introduction:
+    """What a node says about itself, in HELLO as in WELCOME.
 
     :ivar boot: made at random at process start; tells a restart from a reconnect.
     :ivar window: bytes without a receipt that it takes on a link.
     """
 
-    network: str
     node_id: int
-    fingerprint: bytes
     role: Role
     boot: int
     ephemeral: bool
@@ -32,66 +32,39 @@ class LocalNode:
     agent: str = ""
 
 
-@attrs.frozen(kw_only=True)
-class RemoteNode:
-    """What the other end has said about itself."""
+_TOLD = tuple(field.name for field in attrs.fields(Introduction))
 
-    node_id: int
-    role: Role
-    boot: int
-    ephemeral: bool
-    window: int
-    max_frame: int
-    max_packet: int
-    addresses: tuple[NetAddress, ...]
-    ticket: Ticket | None
-    agent: str
+
+@attrs.frozen(kw_only=True)
+class RemoteNode(Introduction):
+    """What the other end has said about itself."""
 
     @classmethod
     def from_message(cls, message: Hello | Welcome) -> RemoteNode:
         """Take over what a HELLO or a WELCOME says."""
-        return cls(**{field.name: getattr(message, field.name) for field in attrs.fields(cls)})
+        return cls(**{name: getattr(message, name) for name in _TOLD})
 
 
-def make_hello(local: LocalNode) -> Hello:
-    """Return the introduction of the dialer."""
-    return Hello(
-        version_min=VERSION,
-        version_max=VERSION,
-        network=local.network,
-        node_id=local.node_id,
-        role=local.role,
-        boot=local.boot,
-        ephemeral=local.ephemeral,
-        window=local.window,
-        max_frame=local.max_frame,
-        max_packet=local.max_packet,
-        addresses=local.addresses,
-        ticket=local.ticket,
-        agent=local.agent,
-    )
+@attrs.frozen(kw_only=True)
+class LocalNode(Introduction):
+    """What this node says about itself, and who it is."""
 
+    network: str
+    fingerprint: bytes
 
-def make_welcome(local: LocalNode, observed: NetAddress | None) -> Welcome:
-    """Return the introduction of the listener.
+    def hello(self) -> Hello:
+        """Return the introduction of the dialer."""
+        return Hello(version_min=VERSION, version_max=VERSION, **self._told())
 
-    :param observed: the address that the dialer was seen from.
-    """
-    return Welcome(
-        version=VERSION,
-        network=local.network,
-        node_id=local.node_id,
-        role=local.role,
-        boot=local.boot,
-        ephemeral=local.ephemeral,
-        window=local.window,
-        max_frame=local.max_frame,
-        max_packet=local.max_packet,
-        addresses=local.addresses,
-        ticket=local.ticket,
-        observed=observed,
-        agent=local.agent,
-    )
+    def welcome(self, observed: NetAddress | None) -> Welcome:
+        """Return the introduction of the listener.
+
+        :param observed: the address that the dialer was seen from.
+        """
+        return Welcome(version=VERSION, observed=observed, **self._told())
+
+    def _told(self) -> dict[str, Any]:
+        return {"network": self.network} | {name: getattr(self, name) for name in _TOLD}
 
 
 def judge_hello(local: LocalNode, hello: Hello, fingerprint: bytes) -> Reject | None:

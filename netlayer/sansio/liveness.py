@@ -1,10 +1,16 @@
-"""Whether the other end of a connection is alive: silence leads to a PING, more silence to a verdict."""
+"""Whether the other end of a connection is alive, and how far away it is."""
 
 from __future__ import annotations
 
 from enum import Enum
+from struct import Struct
 
-__all__ = ["Liveness", "Verdict"]
+__all__ = ["Liveness", "Pings", "Verdict"]
+
+_OPAQUE = Struct(">Q")
+
+#: PINGs that are remembered: a peer that answers none must not make us remember all.
+_REMEMBERED = 16
 
 #: A timer this late means that we were frozen, and that the peer's bytes may wait unread in our own socket.
 LATE = 1.0
@@ -19,7 +25,7 @@ class Verdict(Enum):
 
 
 class Liveness:
-    """Watch one connection.
+    """Watch one connection: silence leads to a PING, more silence to a verdict.
 
     :param ping_after: seconds of silence after which the peer is asked for a sign of life.
     :param dead_after: seconds of silence after which it is dead.
@@ -60,3 +66,32 @@ class Liveness:
         self._asked = True
         self._deadline = dead_at
         return verdict
+
+
+class Pings:
+    """The PINGs of one connection, and the time that their answers take.
+
+    :ivar round_trip: seconds that the last answered one took, or None.
+    """
+
+    def __init__(self) -> None:
+        self.round_trip: float | None = None
+        self._count = 0
+        self._sent: dict[bytes, float] = {}
+
+    def next(self, now: float) -> bytes:
+        """Return the eight bytes of a new PING, which its PONG will carry."""
+        self._count += 1
+        opaque = _OPAQUE.pack(self._count)
+        if len(self._sent) >= _REMEMBERED:
+            self._sent.clear()
+        self._sent[opaque] = now
+        return opaque
+
+    def answered(self, opaque: bytes, now: float) -> bool:
+        """Take the eight bytes of a PONG; return whether they answer a PING of ours."""
+        sent = self._sent.pop(opaque, None)
+        if sent is None:
+            return False
+        self.round_trip = now - sent
+        return True

@@ -14,7 +14,8 @@ PACKET_OVERHEAD = 512
 class Queue(Protocol):
     """The send queue of one peer."""
 
-    queued: int
+    @property
+    def queued(self) -> int: ...
 
 
 class NodeLoad:

@@ -23,8 +23,8 @@ class OutgoingPacket:
     :ivar number: the caller's number for it; the wire counts for itself.
     :ivar waiter: whatever the driver wants to find again when the packet is settled, or None if nobody waits.
     :ivar deadline: the time at which the caller gives up, or None.
-    :ivar delivery: the delivery that has it now.
-    :ivar queued: whether it stands in the queue; if not, a stream holds it.
+    :ivar queue: the send queue that it is charged to.
+    :ivar queued: whether it waits there; if not, a stream holds it.
     :ivar written: whether any of it was ever written to the peer, by whichever connection.
     :ivar settled: whether its outcome is known, or is known to stay unknown.
     :ivar error: what went wrong, once settled; None if the peer's handler finished.
@@ -33,11 +33,11 @@ class OutgoingPacket:
     __slots__ = (
         "charge",
         "deadline",
-        "delivery",
         "error",
         "flags",
         "number",
         "payload",
+        "queue",
         "queued",
         "settled",
         "shared",
@@ -64,7 +64,7 @@ class OutgoingPacket:
         self.deadline = deadline
         self.shared = shared
         self.charge = len(payload) + PACKET_OVERHEAD
-        self.delivery: Any = None
+        self.queue: Any = None
         self.queued = True
         self.written = False
         self.settled = False

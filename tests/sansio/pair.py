@@ -8,11 +8,12 @@ from typing import Any
 
 from netlayer.config import Settings
 from netlayer.handlers import DataPacket
-from netlayer.sansio.connection import Connection, State
+from netlayer.sansio.connection import Connection
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.load import NodeLoad
+from netlayer.sansio.states import State
 from netlayer.sansio.streams import OutgoingPacket
 from netlayer.wire.frames import FrameDecoder
 from netlayer.wire.messages import (

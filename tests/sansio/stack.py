@@ -16,11 +16,12 @@ from netlayer.config import Settings
 from netlayer.errors import LinkLost, PeerUnreachable, Rejected
 from netlayer.handlers import DataPacket
 from netlayer.sansio.backoff import BackOff
-from netlayer.sansio.connection import Connection, State
+from netlayer.sansio.connection import Connection
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.load import NodeLoad
 from netlayer.sansio.selection import Decision, Refuse, Selection, Take
+from netlayer.sansio.states import State
 from netlayer.sansio.streams import OutgoingPacket
 from netlayer.wire.messages import RejectCode
 from tests.sansio.pair import ADDRESS, LARGE, SMALL, local_node

@@ -23,9 +23,9 @@ from netlayer.errors import (
     RemoteProtocolError,
 )
 from netlayer.handlers import DataPacket
-from netlayer.sansio.connection import LEGAL, MAX_CONTROL, PIECE, TAKES_DATA, State
+from netlayer.sansio.connection import MAX_CONTROL, PIECE
 from netlayer.sansio.events import Closed, Introduced, Linked
-from netlayer.sansio.handshake import make_hello, make_welcome
+from netlayer.sansio.states import LEGAL, TAKES_DATA, State
 from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, encode_frame
 from netlayer.wire.messages import (
     FIRST_OPTIONAL_TYPE,
@@ -114,7 +114,7 @@ class HandshakeTests(ConnectionTestCase):
         self.assertEqual((pair.dialer.said(), pair.listener.said()), (b"", b""))
         pair.secure()
         self.assertEqual(pair.listener.said(), b"")
-        self.assertEqual(messages(pair.dialer.said()), [make_hello(pair.dialer.connection.local)])
+        self.assertEqual(messages(pair.dialer.said()), [pair.dialer.connection.local.hello()])
 
     @settings(deadline=None, max_examples=60)
     @given(st.booleans(), st.lists(st.integers(1, 400), min_size=1, max_size=30))
@@ -193,7 +193,7 @@ class HandshakeTests(ConnectionTestCase):
         """More than an introduction before the answer is a violation: nobody fills our memory unproven."""
         listener = Pair().secure().listener
         listener.accepts = False
-        listener.receive(frame(make_hello(PEER)))
+        listener.receive(frame(PEER.hello()))
         for _ in range(MAX_HANDSHAKE_FRAME // 512):
             listener.receive(bytes(512))
         self.assertIsNone(listener.closed)
@@ -249,7 +249,7 @@ class HandshakeTests(ConnectionTestCase):
     def refusal(self, **changes: object) -> str:
         """Return the code with which a listener answers a HELLO."""
         pair = Pair().secure()
-        pair.listener.receive(frame(msgspec.structs.replace(make_hello(PEER), **changes)))
+        pair.listener.receive(frame(msgspec.structs.replace(PEER.hello(), **changes)))
         self.assertEqual([type(event) for event in pair.listener.events], [Closed])
         (reject,) = messages(pair.listener.connection.data_to_send(0.0))
         pair.dialer.receive(frame(reject))  # type: ignore[arg-type]
@@ -269,7 +269,7 @@ class HandshakeTests(ConnectionTestCase):
         pair.dialer.secure(SMALL)
         self.assertClosed(pair.dialer, Rejected, "self", abort=True)
         pair.listener.secure(LARGE)
-        pair.listener.receive(frame(make_hello(PEER)))
+        pair.listener.receive(frame(PEER.hello()))
         self.assertClosed(pair.listener, Rejected, "self", abort=False)
 
     def test_another_id(self) -> None:
@@ -277,7 +277,7 @@ class HandshakeTests(ConnectionTestCase):
         local = local_node(1, Settings(), fingerprint=SMALL, boot=11)
         dialer = Side(local, dialed=True, settings=Settings(), expected_id=3)
         dialer.secure(LARGE)
-        dialer.receive(frame(make_welcome(local_node(2, Settings(), fingerprint=LARGE, boot=22), ADDRESS)))
+        dialer.receive(frame(local_node(2, Settings(), fingerprint=LARGE, boot=22).welcome(ADDRESS)))
         self.assertClosed(dialer, PeerIdentityMismatch, "expected node 3", abort=True)
         self.assertEqual([type(event) for event in dialer.events], [Closed])
 
@@ -286,7 +286,7 @@ class HandshakeTests(ConnectionTestCase):
         for changes in ({"network": "another"}, {"version": VERSION + 1}):
             dialer = Pair().secure().dialer
             dialer.said()
-            welcome = make_welcome(local_node(2, Settings(), fingerprint=LARGE, boot=22), None)
+            welcome = local_node(2, Settings(), fingerprint=LARGE, boot=22).welcome(None)
             dialer.receive(frame(msgspec.structs.replace(welcome, **changes)))
             self.assertViolation(dialer)
 
@@ -313,7 +313,7 @@ class HandshakeTests(ConnectionTestCase):
         """A node that thinks for ever loses the connection too."""
         listener = Pair().secure().listener
         listener.accepts = False
-        listener.receive(frame(make_hello(PEER)))
+        listener.receive(frame(PEER.hello()))
         listener.wait(5.0)
         self.assertClosed(listener, LinkLost, "no link within 5 s", abort=True)
         self.assertRaises(LocalProtocolError, listener.accept)
@@ -333,8 +333,8 @@ class HandshakeTests(ConnectionTestCase):
 # ---- what is legal when
 
 SAMPLES: list[Message] = [
-    make_hello(PEER),
-    make_welcome(PEER, ADDRESS),
+    PEER.hello(),
+    PEER.welcome(ADDRESS),
     Reject(RejectCode.FULL),
     Select(5, 1, 0, 0, 0),
     Selected(5, 1, 0, 0, 0),
@@ -601,7 +601,7 @@ class LinkTests(ConnectionTestCase):
 
     def test_order_of_events(self) -> None:
         """Packets that came before a violation are handed over before the end."""
-        self.us.receive(PACKET + PACKET + frame(make_hello(PEER)) + PACKET)
+        self.us.receive(PACKET + PACKET + frame(PEER.hello()) + PACKET)
         self.assertEqual([type(event) for event in self.us.events[2:]], [DataPacket, DataPacket, Closed])
         self.assertViolation(self.us)
 
@@ -609,7 +609,7 @@ class LinkTests(ConnectionTestCase):
         """A handler that finishes when the connection is over leaves no timer behind; its receipt waits."""
         self.us.handles = False
         self.peer.send(b"data")
-        self.us.receive(self.peer.said() + frame(make_hello(PEER)))
+        self.us.receive(self.peer.said() + frame(PEER.hello()))
         self.us.handled(self.us.packets[0])
         self.assertViolation(self.us)
         self.assertEqual(self.us.delivery.receipts(), [Ack(1)])
@@ -666,7 +666,7 @@ class LinkTests(ConnectionTestCase):
             for lie in (*lies, *([Select(5, 1, stream, 9, 0)] if boot == 22 else [])):
                 second = Side(self.us.connection.local, dialed=True, settings=Settings(), delivery=self.us.delivery)
                 second.secure(LARGE)
-                second.receive(frame(make_welcome(attrs.evolve(self.peer.connection.local, boot=boot), None)))
+                second.receive(frame(attrs.evolve(self.peer.connection.local, boot=boot).welcome(None)))
                 second.said()
                 second.receive(frame(lie))
                 self.assertViolation(second)

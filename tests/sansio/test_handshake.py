@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.config import Settings
 from netlayer.errors import PeerIdentityMismatch, RemoteProtocolError
-from netlayer.sansio.handshake import LocalNode, RemoteNode, judge_hello, judge_welcome, make_hello, make_welcome
+from netlayer.sansio.handshake import LocalNode, RemoteNode, judge_hello, judge_welcome
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,
     MIN_MAX_PACKET,
@@ -52,7 +52,7 @@ class IntroductionTests(SynchronousTestCase):
     @given(NODES)
     def test_arrives(self, local: LocalNode) -> None:
         """Everything that a node says about itself arrives, whichever end dials."""
-        for said in (make_hello(local), make_welcome(local, ADDRESS)):
+        for said in (local.hello(), local.welcome(ADDRESS)):
             frame = encode_message(said)
             heard = decode_message(frame[4], frame[5:])
             self.assertEqual(heard, said)
@@ -63,8 +63,8 @@ class IntroductionTests(SynchronousTestCase):
 
     def test_observed(self) -> None:
         """The dialer learns the address that it was seen from."""
-        self.assertEqual(make_welcome(LISTENER, ADDRESS).observed, ADDRESS)
-        self.assertIsNone(make_welcome(LISTENER, None).observed)
+        self.assertEqual(LISTENER.welcome(ADDRESS).observed, ADDRESS)
+        self.assertIsNone(LISTENER.welcome(None).observed)
 
 
 class HelloTests(SynchronousTestCase):
@@ -72,7 +72,7 @@ class HelloTests(SynchronousTestCase):
 
     def judge(self, fingerprint: bytes = SMALL, **changes: object) -> str | None:
         """Return the code with which a HELLO is refused."""
-        refusal = judge_hello(LISTENER, msgspec.structs.replace(make_hello(DIALER), **changes), fingerprint)
+        refusal = judge_hello(LISTENER, msgspec.structs.replace(DIALER.hello(), **changes), fingerprint)
         return refusal.code if refusal is not None else None
 
     def test_welcome(self) -> None:
@@ -107,7 +107,7 @@ class WelcomeTests(SynchronousTestCase):
 
     def judge(self, expected_id: int | None = None, **changes: object) -> None:
         """Judge a WELCOME."""
-        welcome = msgspec.structs.replace(make_welcome(LISTENER, ADDRESS), **changes)
+        welcome = msgspec.structs.replace(LISTENER.welcome(ADDRESS), **changes)
         judge_welcome(DIALER, welcome, expected_id=expected_id)
 
     def test_good(self) -> None:

@@ -27,7 +27,7 @@ from netlayer.errors import (
     RemoteProtocolError,
 )
 from netlayer.handlers import DataPacket
-from netlayer.sansio.delivery import Session
+from netlayer.sansio.session import Session
 from netlayer.sansio.streams import OutgoingPacket
 from netlayer.wire.messages import Flag, MessageType, RejectCode
 from tests.sansio.stack import KIB, End, Network, Node

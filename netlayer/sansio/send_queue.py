@@ -1,0 +1,148 @@
+"""The send queue of one peer: what waits to be sent, what it is charged, and how long its callers wait.
+
+A packet is charged from the moment it is queued until its outcome is known, also while a stream holds it. Packets that
+end are collected; the driver takes them and tells whoever waits.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from netlayer.sansio.load import NodeLoad
+from netlayer.sansio.streams import OutgoingPacket
+
+__all__ = ["SendQueue"]
+
+
+class SendQueue:
+    """Packets on their way to one peer.
+
+    :ivar queued: charged bytes that are unsent or without a receipt.
+    """
+
+    def __init__(self, load: NodeLoad) -> None:
+        self.queued = 0
+        self._load = load
+        self._waiting: deque[OutgoingPacket] = deque()
+        self._withdrawn = 0  # settled packets that still stand among those that wait
+        self._deadlines: OrderedDict[OutgoingPacket, float] = OrderedDict()
+        self._settled: list[OutgoingPacket] = []
+        load.queues.add(self)
+
+    # ---- what waits
+
+    def append(self, packet: OutgoingPacket) -> None:
+        """Queue a packet that was not queued before."""
+        packet.queue = self
+        self._charge(packet)
+        self._waiting.append(packet)
+        if packet.deadline is not None:
+            self._deadlines[packet] = packet.deadline
+
+    def put_first(self, packets: list[OutgoingPacket]) -> None:
+        """Put back packets that a stream has held, before all others and in their order."""
+        for packet in reversed(packets):
+            packet.queued = True
+            self._waiting.appendleft(packet)
+
+    def keep(self, packet: OutgoingPacket) -> None:
+        """Put back, behind all others, a packet that :meth:`clear` has taken out."""
+        self._waiting.append(packet)
+
+    def pop(self) -> OutgoingPacket | None:
+        """Take out the packet that is next, for a stream to hold, or return None if none waits."""
+        while self._waiting:
+            packet = self._waiting.popleft()
+            if not packet.settled:
+                packet.queued = False
+                return packet
+            self._withdrawn -= 1
+        return None
+
+    def clear(self) -> list[OutgoingPacket]:
+        """Take out everything that waits; it stays charged."""
+        waiting = [packet for packet in self._waiting if not packet.settled]
+        self._waiting.clear()
+        self._withdrawn = 0
+        return waiting
+
+    def adopt(self, other: SendQueue) -> int:
+        """Take over what waits in `other`; return how many packets that are."""
+        packets = other.clear()
+        for packet in packets:
+            other.discharge(packet)
+            other._deadlines.pop(packet, None)
+            self.append(packet)
+        self._deadlines = OrderedDict(sorted(self._deadlines.items(), key=lambda item: item[1]))
+        return len(packets)
+
+    def close(self) -> None:
+        """Count no longer among the queues of the node."""
+        self._load.queues.discard(self)
+
+    # ---- what has ended
+
+    def settle(self, packet: OutgoingPacket, error: Exception | None, *, charged: bool = False) -> None:
+        """Give a packet its outcome, once; it stays `charged` while the stream still holds it."""
+        if not charged:
+            self.discharge(packet)
+        if packet.settled:
+            return
+        packet.settled = True
+        packet.error = error
+        if packet.deadline is not None:
+            self._deadlines.pop(packet, None)
+        if packet.waiter is not None or error is not None:
+            self._settled.append(packet)
+
+    def withdraw(self, packet: OutgoingPacket, error: Exception) -> None:
+        """Settle a packet whose caller waits no longer. It is not sent, unless some of it was written before."""
+        if packet.settled:
+            return
+        if not packet.queued:  # the stream holds it: its number has to be sent, and its receipt will come
+            self.settle(packet, error, charged=True)
+            return
+        self.settle(packet, error)
+        packet.payload = b""
+        self._withdrawn += 1
+        if self._withdrawn * 2 > len(self._waiting):
+            self._waiting = deque(self.clear())
+
+    def take_settled(self) -> list[OutgoingPacket]:
+        """Return the packets that have ended since the last call, and that somebody waits for or that failed."""
+        settled, self._settled = self._settled, []
+        return settled
+
+    def discharge(self, packet: OutgoingPacket) -> None:
+        """Count a packet no longer; :meth:`settle` does it by itself."""
+        self.queued -= packet.charge
+        if packet.shared is not None:
+            packet.shared.holders -= 1
+            if packet.shared.holders > 0:
+                return
+        self._load.queued -= packet.charge
+
+    # ---- time
+
+    def next_deadline(self) -> float | None:
+        """Return when the first caller gives up, or None."""
+        return next(iter(self._deadlines.values()), None)
+
+    def take_overdue(self, now: float) -> list[OutgoingPacket]:
+        """Return the packets whose callers give up by now, once."""
+        overdue = []
+        while self._deadlines:
+            packet, deadline = next(iter(self._deadlines.items()))
+            if deadline > now:
+                break
+            del self._deadlines[packet]
+            overdue.append(packet)
+        return overdue
+
+    def _charge(self, packet: OutgoingPacket) -> None:
+        self.queued += packet.charge
+        if packet.shared is not None:
+            packet.shared.holders += 1
+            if packet.shared.holders > 1:
+                return
+        self._load.queued += packet.charge
