@@ -27,7 +27,7 @@ from netlayer.sansio.connection import Connection
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import RemoteNode
 from netlayer.sansio.states import State
-from netlayer.tls import proven_fingerprint, tune_socket, why_lost
+from netlayer.tls import tune_socket, why_lost
 from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Register, Registered, RejectCode
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Driver(Protocol):
         if self._connection.state is not State.SECURING:
             return
         try:
-            fingerprint = proven_fingerprint(self.transport.getHandle())
+            fingerprint = self.factory.security.proven_fingerprint(self.transport)
             expected = self._attempt.expected_fingerprint if self._attempt is not None else None
             if expected is not None and fingerprint != expected:
                 raise PeerIdentityMismatch(fingerprint_text(expected), fingerprint_text(fingerprint))

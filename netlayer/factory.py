@@ -23,6 +23,7 @@ from netlayer.config import Settings
 from netlayer.driver import Driver
 from netlayer.errors import ConfigurationError, DeliveryError, LinkLost, NodeStopped, PeerUnreachable
 from netlayer.identity import Identity
+from netlayer.interfaces import IIdentity
 from netlayer.nodelog import NodeLog
 from netlayer.peer import PeerProtocol
 from netlayer.remote import Remote
@@ -32,7 +33,6 @@ from netlayer.sansio.load import NodeLoad, SharedPayload
 from netlayer.sansio.selection import CLONE_RETRY
 from netlayer.sansio.states import State
 from netlayer.sansio.streams import OutgoingPacket
-from netlayer.tls import MutualTLS
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
     MIN_MAX_FRAME,
@@ -80,6 +80,7 @@ class PeerFactory(Factory):
 
     :ivar application: free for the application, which finds it as ``self.factory.application`` in its protocols.
     :ivar local: what this node says about itself.
+    :ivar security: what secures its connections.
     :ivar log: the logger of this node.
     :ivar load: what its queues and handlers take.
     :ivar remotes: the peers that it has something to do with.
@@ -95,7 +96,7 @@ class PeerFactory(Factory):
         reactor: IReactorTime,
         *,
         node_id: int | str,
-        identity: Identity | None = None,
+        identity: IIdentity | None = None,
         network: str = "default",
         settings: Settings | None = None,
         protocol: type[PeerProtocol] = PeerProtocol,
@@ -109,7 +110,7 @@ class PeerFactory(Factory):
         self.protocol = protocol  # type: ignore[assignment] # Twisted declares too narrow a kind of callable
         self.clock = reactor  # what protocols need of it
         self.reactor = reactor  # what endpoints need of it
-        self.identity = identity if identity is not None else Identity.generate()
+        self.identity: IIdentity = identity if identity is not None else Identity.generate()
         self.settings = settings if settings is not None else Settings()
         self.rng: random.Random = rng if rng is not None else random.SystemRandom()
         self.application: Any = None
@@ -128,7 +129,7 @@ class PeerFactory(Factory):
             agent=AGENT,
         )
         self.log = NodeLog(self.local.node_id)
-        self._tls = MutualTLS(self.identity, reactor)
+        self.security = self.identity.security(reactor)
         self._connections: dict[Driver, None] = {}  # ordered by age
         self._strangers: dict[Driver, None] = {}  # those that we accepted and that are not linked yet, by age
         self.remotes = Remotes(self._new_remote)
@@ -140,7 +141,7 @@ class PeerFactory(Factory):
 
     def listen(self, endpoint: IStreamServerEndpoint) -> Deferred[IListeningPort]:
         """Accept connections, over TLS, at an endpoint."""
-        return self._tls.listen(endpoint, self)
+        return self.security.listen(endpoint, self)
 
     def announce(self, addresses: tuple[NetAddress, ...]) -> None:
         """Say from now on that this node listens at `addresses`."""
@@ -172,7 +173,7 @@ class PeerFactory(Factory):
 
         _ = attempt.outcome.addBoth(over)
         attempt.start(
-            lambda factory: self._tls.connect(endpoint, factory), clock=self.clock, timeout=self.settings.timeout
+            lambda factory: self.security.connect(endpoint, factory), clock=self.clock, timeout=self.settings.timeout
         )
         outcome: Deferred[PeerProtocol] = attempt.outcome
         return outcome

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import errno
-import hashlib
 import os
 import secrets
 import stat
@@ -15,10 +14,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
 
 from netlayer.errors import ConfigurationError
+from netlayer.interfaces import IIdentity, ISecurity
+from netlayer.tls import MutualTLS, certificate_fingerprint
 
-__all__ = ["Identity", "certificate_fingerprint", "fingerprint_text"]
+__all__ = ["Identity", "fingerprint_text"]
 
 # Certificates carry a key and mean nothing else: a fixed name, and dates so wide that no clock can matter.
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "netlayer")])
@@ -26,19 +29,12 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _FOREVER = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.timezone.utc)
 
 
-def certificate_fingerprint(certificate: x509.Certificate) -> bytes:
-    """Return the SHA-256 of the certificate's public key (its DER-encoded SubjectPublicKeyInfo): 32 bytes."""
-    spki = certificate.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return hashlib.sha256(spki).digest()
-
-
 def fingerprint_text(fingerprint: bytes) -> str:
     """Return the form in which people and files write a fingerprint."""
     return f"sha256:{fingerprint.hex()}"
 
 
+@implementer(IIdentity)
 class Identity:
     """An ECDSA P-256 key pair with its self-signed certificate.
 
@@ -54,6 +50,10 @@ class Identity:
 
     def __repr__(self) -> str:
         return f"<Identity {fingerprint_text(self.fingerprint)}{' (ephemeral)' if self.ephemeral else ''}>"
+
+    def security(self, clock: IReactorTime) -> ISecurity:
+        """Return TLS with this identity."""
+        return MutualTLS(self, clock)
 
     @classmethod
     def generate(cls) -> Identity:

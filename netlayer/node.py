@@ -16,7 +16,7 @@ from netlayer.addresses import PeerInfo, parse_address, parse_peer
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, DeliveryTimeout, LinkLost, NotStarted
 from netlayer.handlers import DataHandler, DataPacket
-from netlayer.identity import Identity
+from netlayer.interfaces import IIdentity
 from netlayer.logger import logger
 from netlayer.peer import PeerProtocol
 from netlayer.services import PeerService
@@ -111,7 +111,7 @@ class Node(Generic[Mode]):
         peers: Iterable[Any] = ...,
         advertise: tuple[str, int] | None = ...,
         settings: Settings | None = ...,
-        identity: Identity | None = ...,
+        identity: IIdentity | None = ...,
         data_dir: str | os.PathLike[str] | None = ...,
         network: str = ...,
         admission: str | None = ...,
@@ -131,7 +131,7 @@ class Node(Generic[Mode]):
         peers: Iterable[Any] = ...,
         advertise: tuple[str, int] | None = ...,
         settings: Settings | None = ...,
-        identity: Identity | None = ...,
+        identity: IIdentity | None = ...,
         data_dir: str | os.PathLike[str] | None = ...,
         network: str = ...,
         admission: str | None = ...,

@@ -30,6 +30,7 @@ from netlayer.errors import (
 from netlayer.factory import LinkObserver, PeerFactory
 from netlayer.handling import handling
 from netlayer.identity import Identity, fingerprint_text
+from netlayer.interfaces import IIdentity
 from netlayer.joining import FirstAnswer, Joining
 from netlayer.listening import Listening
 from netlayer.peer import PeerProtocol
@@ -78,15 +79,16 @@ class PeerService(Service, LinkObserver):
         protocol: type[PeerProtocol] | None = None,
         advertise: tuple[str, int] | None = None,
         settings: Settings | None = None,
-        identity: Identity | None = None,
+        identity: IIdentity | None = None,
         data_dir: str | os.PathLike[str] | None = None,
         network: str = "default",
         admission: str | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        for name, given, kind in (("settings", settings, Settings), ("identity", identity, Identity)):
-            if given is not None and not isinstance(given, kind):
-                raise ConfigurationError(f"{name} is an object of netlayer.{kind.__name__}, not {given!r}")
+        if settings is not None and not isinstance(settings, Settings):
+            raise ConfigurationError(f"settings is an object of netlayer.Settings, not {settings!r}")
+        if identity is not None and not IIdentity.providedBy(identity):
+            raise ConfigurationError(f"identity is an object such as netlayer.Identity, not {identity!r}")
         if admission not in (None, "open"):
             raise ConfigurationError(f"admission is 'open' in this version, not {admission!r}")
         self._reactor = reactor

@@ -6,9 +6,13 @@ private key of a fingerprint; whether that is the right fingerprint is judged by
 
 from __future__ import annotations
 
+import hashlib
 import socket
-from typing import Any
+from typing import Any, Protocol
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -22,25 +26,36 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
+    ITransport,
 )
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netlayer.errors import RemoteProtocolError, shown
-from netlayer.identity import Identity, certificate_fingerprint
+from netlayer.interfaces import ISecurity
 
-__all__ = ["ALPN", "MutualTLS", "proven_fingerprint", "tune_socket", "why_lost"]
+__all__ = ["ALPN", "MutualTLS", "certificate_fingerprint", "proven_fingerprint", "tune_socket", "why_lost"]
 
 #: The one name for all versions; they are negotiated in HELLO, so that a refusal can be said.
 ALPN = b"netlayer"
 
 
-@implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
+class Certified(Protocol):
+    """Who has a key and a certificate of it."""
+
+    @property
+    def key(self) -> ec.EllipticCurvePrivateKey: ...
+
+    @property
+    def certificate(self) -> x509.Certificate: ...
+
+
+@implementer(ISecurity, IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class MutualTLS:
     """Puts TLS with the identity of this node around endpoints."""
 
-    def __init__(self, identity: Identity, clock: IReactorTime) -> None:
+    def __init__(self, identity: Certified, clock: IReactorTime) -> None:
         self._context = _make_context(identity)
         self._clock = clock
 
@@ -54,6 +69,10 @@ class MutualTLS:
         connecting: Deferred[IProtocol] = endpoint.connect(_Wrapper(self, True, factory, self._clock))
         return connecting
 
+    def proven_fingerprint(self, transport: ITransport) -> bytes:
+        """Return the fingerprint that the other end has proven; see :func:`proven_fingerprint`."""
+        return proven_fingerprint(transport.getHandle())  # type: ignore[attr-defined] # of ISystemHandle
+
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted asks for the TLS state of a connection that we dialed."""
         return SSL.Connection(self._context, None)
@@ -61,6 +80,12 @@ class MutualTLS:
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted asks for the TLS state of a connection that we accepted."""
         return SSL.Connection(self._context, None)
+
+
+def certificate_fingerprint(certificate: x509.Certificate) -> bytes:
+    """Return the SHA-256 of the certificate's public key (its DER-encoded SubjectPublicKeyInfo): 32 bytes."""
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).digest()
 
 
 def proven_fingerprint(connection: SSL.Connection) -> bytes:
@@ -119,7 +144,7 @@ class _Wrapper(TLSMemoryBIOFactory):
         return None if inner is None else TLSMemoryBIOProtocol(self, inner)
 
 
-def _make_context(identity: Identity) -> SSL.Context:
+def _make_context(identity: Certified) -> SSL.Context:
     """Build the context whole, as pyOpenSSL allows no change after its first connection."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.errors import ConfigurationError
-from netlayer.identity import Identity, certificate_fingerprint, fingerprint_text
+from netlayer.identity import Identity, fingerprint_text
+from netlayer.tls import certificate_fingerprint
 
 
 def key_pem(key: CertificateIssuerPrivateKeyTypes, password: bytes | None = None) -> bytes:

@@ -17,16 +17,17 @@ ROOT = Path(__file__).parents[1]
 
 #: Lowest first. A module imports from its own layer and from those below; the last one is for tests only.
 LAYERS = (
-    "errors config handlers addresses identity nodelog status",
+    "errors config handlers addresses interfaces nodelog status",
     "wire wire.frames wire.messages wire.payload",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states sansio.streams",
-    "tls attempt remote remotes handling driver peer factory bootstrap",
+    "tls plaintext identity attempt remote remotes handling driver peer factory bootstrap",
     "dialing directory joining listening sending wanted",
     "services",
     "reactor_thread logger node bootstrap_node",
     "netlayer tap tap.bootstrap tap.node tap.options",
-    "testing",
+    "testing testing.connection testing.errors testing.host testing.identity testing.internet testing.listening"
+    " testing.names testing.reactor testing.timers testing.transport",
 )
 LEVELS = {
     name if name == "netlayer" else f"netlayer.{name}": level

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 import netlayer
-from netlayer import errors
+from netlayer import errors, interfaces, testing
 
 PUBLIC = [
     "BootstrapFactory",
@@ -26,16 +26,30 @@ PUBLIC = [
     "configure_logging",
 ]
 
+INTERFACES = ["IIdentity", "ISecurity"]
+TESTING = [
+    "SeededIdentity",
+    "SimulatedConnection",
+    "SimulatedHost",
+    "SimulatedInternet",
+    "SimulatedReactor",
+    "SimulationError",
+    "SimulationTimeout",
+]
+
 
 class PublicNamesTests(SynchronousTestCase):
     def test_list(self) -> None:
         """`from netlayer import *` gives exactly the names that the documentation promises."""
         self.assertEqual(sorted(netlayer.__all__), PUBLIC)
+        self.assertEqual(sorted(interfaces.__all__), INTERFACES)
+        self.assertEqual(sorted(testing.__all__), TESTING)
 
     def test_documented(self) -> None:
         """help() on any public name tells what it is for."""
         public = {name: getattr(netlayer, name) for name in netlayer.__all__}
-        public |= {name: getattr(errors, name) for name in errors.__all__}
+        for module in (errors, interfaces, testing):
+            public |= {name: getattr(module, name) for name in module.__all__}
         self.assertEqual([name for name, value in public.items() if not value.__doc__], [])
 
 

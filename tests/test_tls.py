@@ -15,8 +15,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from netlayer import Identity
-from netlayer.identity import certificate_fingerprint
-from netlayer.tls import ALPN, MutualTLS
+from netlayer.tls import ALPN, MutualTLS, certificate_fingerprint
 from netlayer.wire.messages import Ping, encode_message
 from tests.memory import MemoryTestCase
 

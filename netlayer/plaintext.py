@@ -1,0 +1,106 @@
+"""Connections without encryption: each end says its fingerprint, and nobody can check it.
+
+For the simulated internet, and for measuring what everything but TLS costs. The first bytes of each direction are a
+preamble; after it the bytes of the protocol inside follow as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+    ITransport,
+)
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from zope.interface import implementer
+
+from netlayer.errors import RemoteProtocolError
+from netlayer.interfaces import ISecurity
+
+__all__ = ["Plaintext"]
+
+#: Neither the first byte of a TLS record nor that of a readable protocol, so that each notices the other at once.
+_MAGIC = b"\x00netlayer plain\n"
+_FINGERPRINT = 32
+
+
+@implementer(ISecurity)
+class Plaintext:
+    """Has both ends of a connection say their fingerprints.
+
+    :param fingerprint: 32 bytes, what this end says.
+    """
+
+    def __init__(self, fingerprint: bytes) -> None:
+        self._preamble = _MAGIC + fingerprint
+
+    def listen(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen at `endpoint`; `factory` builds the protocols inside."""
+        listening: Deferred[IListeningPort] = endpoint.listen(_Wrapper(factory, self._preamble))
+        return listening
+
+    def connect(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect to `endpoint`. The Deferred fires when TCP stands, before the fingerprints were said."""
+        connecting: Deferred[IProtocol] = endpoint.connect(_Wrapper(factory, self._preamble))
+        return connecting
+
+    def proven_fingerprint(self, transport: ITransport) -> bytes:
+        """Return the fingerprint that the other end has claimed.
+
+        :raises RemoteProtocolError: when its first bytes were something else.
+        """
+        assert isinstance(transport, _Channel)
+        if transport.fingerprint is None:
+            raise RemoteProtocolError("the other end does not speak netlayer in plain text")
+        return transport.fingerprint
+
+
+class _Channel(ProtocolWrapper):
+    """One connection: says the preamble and awaits the other one, then stays out of the way."""
+
+    fingerprint: bytes | None = None
+
+    def makeConnection(self, transport: Any) -> None:
+        self.write = transport.write  # type: ignore[method-assign]
+        transport.write(self.factory.preamble)
+        self._received = b""
+        super().makeConnection(transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.wrappedProtocol is None:
+            return
+        received = self._received = self._received + data
+        magic = received[: len(_MAGIC)]
+        size = len(_MAGIC) + _FINGERPRINT
+        if magic == _MAGIC[: len(magic)] and len(received) < size:
+            return
+        if magic == _MAGIC:
+            self.fingerprint = received[len(_MAGIC) : size]
+        self._received = b""
+        self.dataReceived = self.wrappedProtocol.dataReceived  # type: ignore[method-assign]
+        if IHandshakeListener.providedBy(self.wrappedProtocol):
+            self.wrappedProtocol.handshakeCompleted()
+        if self.fingerprint is not None and len(received) > size:
+            self.dataReceived(received[size:])
+
+
+class _Wrapper(WrappingFactory):
+    """Puts the preambles before what a factory builds, if it builds anything."""
+
+    noisy = False
+
+    def __init__(self, wrapped: IProtocolFactory, preamble: bytes) -> None:
+        super().__init__(wrapped)
+        self.preamble = preamble
+
+    def buildProtocol(self, addr: IAddress | None) -> _Channel | None:  # type: ignore[override]
+        inner = self.wrappedFactory.buildProtocol(addr)
+        return None if inner is None else _Channel(self, inner)  # type: ignore[arg-type]

@@ -1,0 +1,196 @@
+"""A simulated host: the machine, the process that runs on it, its disk, and what can happen to them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+
+from netlayer.testing.errors import SimulationError
+from netlayer.testing.identity import SeededIdentity
+from netlayer.testing.reactor import SimulatedReactor
+
+if TYPE_CHECKING:
+    from netlayer.testing.internet import SimulatedInternet
+    from netlayer.testing.transport import SimulatedTransport
+
+__all__ = ["SimulatedHost"]
+
+
+class SimulatedHost:
+    """One machine, with one process at a time; made by :meth:`SimulatedInternet.add_host`.
+
+    :ivar name: what others find it by.
+    :ivar address: its IPv4 address.
+    :ivar reactor: the reactor of its process; a restart makes another one.
+    :ivar rng: chance for the process, from the internet's seed; a restart makes another one.
+    :ivar disk: what outlives the process, unless the disk is lost too: for the application, by whatever keys it likes.
+    :ivar application: what :meth:`run` runs, or None.
+    """
+
+    def __init__(self, internet: SimulatedInternet, number: int, name: str, address: str) -> None:
+        self.internet = internet
+        self.number = number
+        self.name = name
+        self.address = address
+        self.disk: dict[Any, Any] = {}
+        self.application: Any = None
+        self.powered = True
+        self.refuses_accepts = False
+        self.reads_per_second: float | None = None
+        self.group = 0  # hosts of one group reach each other
+        self.position = (internet.rng.random(), internet.rng.random())
+        self.uplink_free_at = 0.0
+        self._program: Callable[[SimulatedHost], Any] | None = None
+        self._processes = 0
+        self._disks = 0
+        self._stalled_until = 0.0
+        self._begin_process()
+
+    def __repr__(self) -> str:
+        return f"<SimulatedHost {self.name} {self.address}{'' if self.is_running else ' (down)'}>"
+
+    # ---- the process
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self.reactor.alive
+
+    @property
+    def connections(self) -> list[SimulatedTransport]:
+        """The transports of the process, oldest first."""
+        return list(self.reactor.transports)
+
+    def identity(self, *, ephemeral: bool = False) -> SeededIdentity:
+        """Return who this host is: the same for each of its processes until it loses its disk.
+
+        :param ephemeral: whether each process is somebody else instead.
+        """
+        name = f"{self.name} {self._disks}" + (f" process {self._processes}" if ephemeral else "")
+        return SeededIdentity(name, seed=self.internet.seed, ephemeral=ephemeral)
+
+    def run(self, program: Any) -> Any:
+        """Run something as the process of this host.
+
+        :param program: a Twisted service, which is started as ``twistd`` does it; a :class:`netlayer.Node`; or a
+            function that takes the host and returns one of them. A function is called again at each
+            :meth:`restart`, so it makes everything anew; a service runs once.
+        :returns: the service or node.
+        """
+        if not self.is_running:
+            raise SimulationError(f"{self.name} is down: restart it first")
+        if callable(program) and not IService.providedBy(program):
+            self._program = program
+            program = program(self)
+        self.application = program
+        if IService.providedBy(program):
+            self.reactor.addSystemEventTrigger("before", "shutdown", program.stopService)
+            program.privilegedStartService()
+            program.startService()
+        elif hasattr(program, "start_node"):
+            started = program.start_node()
+            _ = started.addErrback(lambda failure: self.reactor.log_failure("could not start", failure))
+        return program
+
+    def shutdown(self) -> Deferred[None]:
+        """End the process in good order, as Ctrl-C does; fires when it has ended.
+
+        Timers and connections that it should have ended, and has not, are noted for :meth:`leftovers`.
+        """
+        reactor = self.reactor
+
+        def ended(_: object) -> None:
+            self.internet.push(self.internet.now, self._ended, reactor, over)
+
+        over: Deferred[None] = Deferred()
+        _ = reactor.shut_down().addCallback(ended)
+        return over
+
+    def leftovers(self) -> list[str]:
+        """Tell which timers, ports and connections the process has, or had when it was shut down."""
+        return list(self._left) if not self.is_running else self.reactor.leftovers()
+
+    # ---- faults
+
+    def crash(self, *, silent: bool = False) -> None:
+        """End the process at once; none of its code runs again.
+
+        :param silent: whether the machine loses its power, so that nobody is told. Otherwise its kernel resets the
+            connections and refuses new ones.
+        """
+        self.internet.record(b"fault crash", self.number)
+        self._end_process(silently=silent)
+        if silent:
+            self.powered = False
+
+    def restart(self, *, disk: bool = True) -> Any:
+        """Begin a new process, ending the present one if there is one, and run the program that :meth:`run` was given.
+
+        :param disk: whether what was on the disk is still there: :attr:`disk`, and with it the :meth:`identity`.
+        :returns: what the program has returned, or None.
+        """
+        if self.is_running:
+            self.crash()
+        self.internet.record(b"fault restart", self.number)
+        if not disk:
+            self.disk.clear()
+            self._disks += 1
+        self.powered = True
+        self._begin_process()
+        self.internet.mended()
+        return self.run(self._program) if self._program is not None else None
+
+    def stall(self, seconds: float) -> None:
+        """Freeze the process, as a debugger or a full machine does: its timers fire late, its sockets wait."""
+        self.internet.record(b"fault stall", self.number)
+        self._stalled_until = max(self._stalled_until, self.internet.now + seconds)
+        self.reactor.stall()
+        self.internet.push(self._stalled_until, self._wake, self.reactor)
+
+    def jump_clock(self, seconds: float) -> None:
+        """Set the clock of the process forward, or back if negative; timers follow the clock."""
+        self.internet.record(b"fault clock", self.number)
+        self.reactor.jump(seconds)
+
+    def read_slowly(self, bytes_per_second: float | None) -> None:
+        """Have the process read so many bytes a second at most, all connections together.
+
+        :param bytes_per_second: None, to read as fast as they come again.
+        """
+        self.internet.record(b"fault read slowly", self.number)
+        self.reads_per_second = bytes_per_second
+
+    def refuse_accepts(self, refuse: bool = True) -> None:
+        """Refuse new connections, or accept them again; those that stand are not touched."""
+        self.internet.record(b"fault refuse", self.number)
+        self.refuses_accepts = refuse
+
+    # ---- private
+
+    def _begin_process(self) -> None:
+        self._processes += 1
+        self._stalled_until = 0.0
+        self._left: list[str] = []
+        self.application = None
+        self.rng = random.Random(f"{self.internet.seed} {self.name} {self._processes}")
+        self.reactor = SimulatedReactor(self, clock=float(self.rng.randrange(1_000_000)))
+
+    def _end_process(self, *, silently: bool) -> None:
+        reactor = self.reactor
+        for transport in list(reactor.transports):
+            transport.kill(silently=silently)
+        reactor.die()
+
+    def _ended(self, reactor: SimulatedReactor, over: Deferred[None]) -> None:
+        if reactor.alive:
+            self._left = reactor.leftovers()
+            self._end_process(silently=False)
+        over.callback(None)
+
+    def _wake(self, reactor: SimulatedReactor) -> None:
+        if reactor is self.reactor and reactor.stalled and self.internet.now >= self._stalled_until:
+            reactor.wake()

@@ -1,0 +1,307 @@
+"""The simulated internet: the one clock, the one source of chance, the network between the hosts, and its faults."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import math
+import random
+import struct
+from collections.abc import Callable, Coroutine, Iterable
+from heapq import heappop, heappush
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from netlayer.testing.connection import SimulatedConnection
+from netlayer.testing.errors import SimulationError, SimulationTimeout
+from netlayer.testing.host import SimulatedHost
+from netlayer.testing.transport import SimulatedTransport
+
+__all__ = ["SimulatedInternet"]
+
+T = TypeVar("T")
+
+_ENTRY = struct.Struct("<dII").pack
+#: Seconds from a host to itself.
+_LOOPBACK = 0.00002
+
+
+class SimulatedInternet:
+    """An internet of simulated hosts, in which the same seed gives the same run, byte for byte.
+
+    Time passes only in :meth:`advance`, :meth:`run_until` and :meth:`run`; there it passes as fast as the events can be
+    worked off.
+
+    :param seed: where all chance comes from.
+    :param latency: the least and the most seconds that a byte takes from one host to another; hosts have places, and it
+        grows with their distance.
+    :param jitter: up to so many seconds are added to each segment's time. Bytes of one connection stay in order.
+    :param bandwidth: bytes a second that a host can send, or None for any number.
+    :param window: bytes that a connection carries before the other end has read them.
+    :param fragmentation: how likely it is that a process reads only a random part of what has arrived.
+    :param coalescing: how likely it is that a process reads what has arrived later than it could, together with what
+        arrives meanwhile.
+    :param network: where hosts get their addresses.
+
+    :ivar now: virtual seconds since the beginning.
+    :ivar events: how many there were: timers, reads, connections, faults.
+    :ivar rng: chance for the network, and for tests.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        latency: tuple[float, float] = (0.001, 0.06),
+        jitter: float = 0.001,
+        bandwidth: float | None = None,
+        window: int = 256 * 1024,
+        fragmentation: float = 0.05,
+        coalescing: float = 0.05,
+        network: str = "127.1.0.0/16",
+    ) -> None:
+        self.seed = seed
+        self.jitter = jitter
+        self.bandwidth = bandwidth
+        self.window = window
+        self.fragmentation = fragmentation
+        self.coalescing = coalescing
+        self.coalescing_delay = 0.01
+        self.now = 0.0
+        self.events = 0
+        self.rng = random.Random(f"{seed} internet")
+        self.random = self.rng.random
+        # What the reactors, hosts and connections work with.
+        self.heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
+        self.sequence = 0
+        self.writers: list[SimulatedTransport] = []
+        self.established: dict[SimulatedConnection, None] = {}
+        self._hosts: dict[str, SimulatedHost] = {}
+        self._by_address: dict[str, SimulatedHost] = {}
+        self._names: dict[str, str] = {}
+        self._network = ipaddress.ip_network(network)
+        self._latency_base = latency[0]
+        self._latency_span = (latency[1] - latency[0]) / math.sqrt(2.0)
+        self._latencies: dict[tuple[int, int], float] = {}
+        self._cuts: dict[tuple[int, int], None] = {}
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._looping = False
+
+    # ---- hosts and names
+
+    def add_host(self, name: str, *, address: str | None = None) -> SimulatedHost:
+        """Add a host, which is found by its name; without an address it gets the next free one."""
+        if name in self._hosts:
+            raise SimulationError(f"there is a host {name!r} already")
+        number = len(self._hosts) + 1
+        if address is None:
+            address = str(self._network.network_address + number)
+        if address in self._by_address:
+            raise SimulationError(f"there is a host at {address} already")
+        host = SimulatedHost(self, number, name, address)
+        self._hosts[name] = self._by_address[address] = host
+        return host
+
+    def add_hosts(self, count: int, prefix: str = "host") -> list[SimulatedHost]:
+        """Add so many hosts, named ``host1``, ``host2`` and so on."""
+        return [self.add_host(f"{prefix}{number}") for number in range(1, count + 1)]
+
+    @property
+    def hosts(self) -> list[SimulatedHost]:
+        """All hosts, in the order in which they were added."""
+        return list(self._hosts.values())
+
+    def host(self, name: str) -> SimulatedHost:
+        """Return the host of a name."""
+        return self._hosts[name]
+
+    def set_name(self, name: str, address: str | None) -> None:
+        """Have a name lead to an address from now on, or nowhere."""
+        if address is None:
+            self._names.pop(name, None)
+        else:
+            self._names[name] = address
+
+    @property
+    def connections(self) -> list[SimulatedConnection]:
+        """The connections of which at least one end stands, oldest first."""
+        return list(self.established)
+
+    # ---- time
+
+    def advance(self, seconds: float) -> None:
+        """Let so many virtual seconds pass."""
+        self._loop(self.now + seconds, None)
+
+    def run_until(self, predicate: Callable[[], object], timeout: float = 60.0) -> None:
+        """Let time pass until something is true; it is looked at after each event.
+
+        :raises SimulationTimeout: when it is not, after `timeout` virtual seconds.
+        """
+        if not self._loop(self.now + timeout, predicate):
+            raise SimulationTimeout(
+                f"not true within {timeout:g} virtual seconds, with seed {self.seed}: {predicate!r}"
+            )
+
+    def run(self, awaited: Deferred[T] | Coroutine[Any, Any, T], timeout: float = 60.0) -> T:
+        """Let time pass until a Deferred has fired or a coroutine has returned; return the result or raise the error.
+
+        :raises SimulationTimeout: when that takes more than `timeout` virtual seconds.
+        """
+        deferred = awaited if isinstance(awaited, Deferred) else Deferred.fromCoroutine(awaited)
+        results: list[T] = []
+        failures: list[Any] = []
+        _ = deferred.addCallbacks(results.append, failures.append)
+        if not self._loop(self.now + timeout, lambda: results or failures):
+            raise SimulationTimeout(f"no result within {timeout:g} virtual seconds, with seed {self.seed}: {awaited!r}")
+        if failures:
+            failures[0].raiseException()
+        return results[0]
+
+    def sleep(self, seconds: float) -> Deferred[None]:
+        """Return a Deferred that fires after so many virtual seconds, for tests that are coroutines."""
+        over: Deferred[None] = Deferred()
+        self.push(self.now + seconds, over.callback, None)
+        return over
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
+        """Call a function after so many virtual seconds, outside of all hosts: a fault, say."""
+        self.push(self.now + seconds, function, *args)
+
+    # ---- what came of it
+
+    @property
+    def trace_hash(self) -> str:
+        """A hash over all events so far: when, what, on which host, with which bytes. Equal runs have equal ones."""
+        return self._digest.hexdigest()
+
+    def leftovers(self) -> list[str]:
+        """Tell which timers, ports and connections there are, or were left when a host was shut down."""
+        return [each for host in self._hosts.values() for each in host.leftovers()]
+
+    def shutdown(self, timeout: float = 30.0) -> None:
+        """Shut every host down, all at once, and wait until they have ended."""
+        ended = [host.shutdown() for host in self._hosts.values() if host.is_running]
+        self.run_until(lambda: all(each.called for each in ended), timeout)
+
+    # ---- faults
+
+    def partition(self, *groups: Iterable[SimulatedHost]) -> None:
+        """Split the internet: hosts reach those of their own group only. Hosts not named are one more group."""
+        self.record(b"fault partition", len(groups))
+        for host in self._hosts.values():
+            host.group = 0
+        for number, group in enumerate(groups, 1):
+            for host in group:
+                host.group = number
+        self.mended()
+
+    def cut(self, source: SimulatedHost, target: SimulatedHost) -> None:
+        """Have nothing from one host reach another; the other way is not touched."""
+        self.record(b"fault cut", source.number)
+        self._cuts[source.number, target.number] = None
+
+    def heal(self) -> None:
+        """End all partitions and cuts."""
+        self.record(b"heal", 0)
+        self._cuts.clear()
+        for host in self._hosts.values():
+            host.group = 0
+        self.mended()
+
+    def set_latency(self, one: SimulatedHost, other: SimulatedHost, seconds: float) -> None:
+        """Have bytes between two hosts take so many seconds from now on, both ways."""
+        self.record(b"fault latency", one.number)
+        self._latencies[one.number, other.number] = self._latencies[other.number, one.number] = seconds
+
+    # ---- for hosts, reactors and connections
+
+    def push(self, when: float, function: Callable[..., object], *args: Any) -> None:
+        """Have a function called at a time."""
+        self.sequence = sequence = self.sequence + 1
+        heappush(self.heap, (when, sequence, function, args))
+
+    def record(self, kind: bytes, number: int, data: bytes = b"") -> None:
+        """Count an event, and have it in the trace."""
+        self.events += 1
+        self._digest.update(_ENTRY(self.now, number, len(data)) + kind + data)
+
+    def lookup(self, source: SimulatedHost, name: str) -> str | None:
+        """Return the address that a name, or an address, stands for on a host."""
+        if name == "localhost":
+            return "127.0.0.1"
+        if name in self._names:
+            return self._names[name]
+        if name in self._hosts:
+            return self._hosts[name].address
+        try:
+            return str(ipaddress.IPv4Address(name))
+        except ValueError:
+            return None
+
+    def host_at(self, address: str, source: SimulatedHost) -> SimulatedHost | None:
+        """Return the host that an address leads to from a host."""
+        return source if address == "127.0.0.1" else self._by_address.get(address)
+
+    def reachable(self, source: SimulatedHost, target: SimulatedHost) -> bool:
+        """Tell whether bytes from one host get to another."""
+        return (
+            target.powered
+            and source.group == target.group
+            and (not self._cuts or (source.number, target.number) not in self._cuts)
+        )
+
+    def delay(self, source: SimulatedHost, target: SimulatedHost) -> float:
+        """Return how many seconds a segment takes, jitter included."""
+        if source is target:
+            return _LOOPBACK
+        known = self._latencies.get((source.number, target.number)) if self._latencies else None
+        if known is None:
+            (x, y), (u, v) = source.position, target.position
+            known = self._latency_base + self._latency_span * math.sqrt((x - u) * (x - u) + (y - v) * (y - v))
+        return known + self.jitter * self.random()
+
+    def departure(self, host: SimulatedHost, size: int) -> float:
+        """Return when a host has sent so many bytes more."""
+        if self.bandwidth is None:
+            return self.now
+        host.uplink_free_at = max(self.now, host.uplink_free_at) + size / self.bandwidth
+        return host.uplink_free_at
+
+    def mended(self) -> None:
+        """Some paths may carry again what they did not."""
+        for connection in list(self.established):
+            connection.client.retransmit()
+            connection.server.retransmit()
+
+    # ---- private
+
+    def _loop(self, until: float, done: Callable[[], object] | None) -> bool:
+        """Work events off until a time, or until something is true; return whether it is."""
+        if self._looping:
+            raise SimulationError("time passes already: code that runs inside the simulation can't let more of it pass")
+        self._looping = True
+        heap = self.heap
+        try:
+            while True:
+                if self.writers:
+                    self._flush()
+                if done is not None and done():
+                    return True
+                if not heap or heap[0][0] > until:
+                    self.now = max(self.now, until)
+                    return False
+                when, _, function, args = heappop(heap)
+                if when > self.now:
+                    self.now = when
+                function(*args)
+        finally:
+            self._looping = False
+
+    def _flush(self) -> None:
+        """The turn is over: what was written in it goes out."""
+        while self.writers:
+            writers, self.writers = self.writers, []
+            for transport in writers:
+                transport.flush_safely()

@@ -1,0 +1,35 @@
+"""Real nodes in a simulated internet."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.testing.network import meshed, network
+
+
+class NodesTests(SynchronousTestCase):
+    def test_join_and_exchange(self) -> None:
+        """A bootstrap node and five nodes find each other, and each packet is handled by whom it was sent to."""
+        internet, hosts = network(5, seed=7)
+        report = internet.run(hosts[0].application.broadcast("to all"))
+        self.assertEqual(report.failed, {})
+        internet.run(hosts[1].application.send(hosts[2].number, {"to": 2}))
+        self.assertEqual(
+            [host.disk["received"] for host in hosts],
+            [[], ["to all"], ["to all", {"to": 2}], ["to all"], ["to all"]],
+        )
+        internet.shutdown()
+        self.assertEqual(internet.leftovers(), [])
+        self.assertEqual(internet.connections, [])
+
+    def test_crash_and_restart(self) -> None:
+        """A machine that loses its power is missed, and is back with all its links when it has been restarted."""
+        internet, hosts = network(5, seed=7)
+        hosts[2].crash(silent=True)
+        internet.advance(20.0)
+        self.assertEqual([len(host.application.get_peers()) for host in hosts if host.is_running], [3] * 4)
+        hosts[2].restart()
+        internet.run_until(lambda: meshed(hosts), timeout=30.0)
+        self.assertEqual(internet.run(hosts[2].application.broadcast("back")).failed, {})
+        internet.shutdown()
+        self.assertEqual(internet.leftovers(), [])
