@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import random
 import re
@@ -17,16 +18,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
-from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import IO, Any, ClassVar, TypeAlias, TypeVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import netlayer
+from tests.integration.launcher import LaunchedProcess, launcher
 
 ROOT = Path(netlayer.__file__).parents[1]
 Test = TypeVar("Test", bound=Callable[..., None])
+Process: TypeAlias = "subprocess.Popen[str] | LaunchedProcess"
+
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
 
 #: Seconds that a condition may take on a busy machine before its test fails; none takes a second on an idle one.
 PATIENCE = 30.0
@@ -65,6 +69,7 @@ class Script:
 
     :param files: are written there before; a text alone is ``script.py``.
     :param command: what the interpreter is given.
+    :param fresh: whether it needs an interpreter that is started for it; the others are forked, which is quicker.
     :ivar directory: its working directory.
     """
 
@@ -74,25 +79,44 @@ class Script:
         *,
         command: tuple[str, ...] = ("script.py",),
         stdin: int = subprocess.DEVNULL,
+        fresh: bool = False,
     ) -> None:
         self._base = Path(tempfile.mkdtemp(prefix="netlayer-"))
         self.directory = self._base / "directory"
         self.directory.mkdir()
         for name, text in ({"script.py": files} if isinstance(files, str) else files).items():
             (self.directory / name).write_text(textwrap.dedent(text))
+        flags = tuple(itertools.takewhile(lambda word: not word.endswith(".py"), command))
+        forked = not fresh and set(flags[::2]) <= {"-W"} and hasattr(os, "fork")
         with open(self._base / "out", "wb") as out, open(self._base / "err", "wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, *command],
-                cwd=self.directory,
-                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""},
-                stdin=stdin,
-                stdout=out,
-                stderr=err,
-                text=True,
-                bufsize=1,
-                preexec_fn=interruptible,
-            )
+            self.process = (self._fork if forked else self._start)(command, len(flags), stdin, out, err)
         atexit.register(self.kill)
+
+    def _start(self, command: tuple[str, ...], flags: int, stdin: int, out: IO[bytes], err: IO[bytes]) -> Process:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=self.directory,
+            env=os.environ | ENVIRONMENT,
+            stdin=stdin,
+            stdout=out,
+            stderr=err,
+            text=True,
+            bufsize=1,
+            preexec_fn=interruptible,
+        )
+
+    def _fork(self, command: tuple[str, ...], flags: int, stdin: int, out: IO[bytes], err: IO[bytes]) -> Process:
+        theirs, ours = os.pipe() if stdin == subprocess.PIPE else (os.open(os.devnull, os.O_RDONLY), None)
+        try:
+            return launcher(command[:flags]).start(
+                list(command[flags:]),
+                directory=self.directory,
+                environment=os.environ | ENVIRONMENT,
+                files=[theirs, out.fileno(), err.fileno()],
+                stdin=None if ours is None else open(ours, "w", buffering=1),
+            )
+        finally:
+            os.close(theirs)
 
     @property
     def out(self) -> str:
@@ -208,7 +232,7 @@ class ScriptTestCase(SynchronousTestCase):
     first test. In a script ``NODE`` is an id of its own, and ``WITNESS`` the port of the witness.
     """
 
-    _ids: ClassVar[Iterator[int]] = count(2)
+    _ids: ClassVar[Iterator[int]] = itertools.count(2)
     _started: ClassVar[dict[str, tuple[int, Script]] | None] = None
 
     def setUp(self) -> None:
