@@ -1,0 +1,1 @@
+"""Faults between real processes: the members, what breaks their connections, and the ledger that judges the outcome."""

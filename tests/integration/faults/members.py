@@ -1,0 +1,149 @@
+"""Member processes as a test holds them: each node in its lives, one process after the other."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.integration.faults.journal import Entry, JournalReader
+from tests.integration.faults.ledger import Life
+from tests.integration.processes import ENVIRONMENT, interruptible
+
+__all__ = ["MemberNode"]
+
+
+class MemberNode:
+    """A node with a key of its own, of which at most one process lives.
+
+    :param directory: for the key and the journals.
+    :param launcher: a command that starts the interpreter somewhere else.
+    :param options: what the program gets in its configuration besides.
+    :ivar lives: the journals of all its processes.
+    """
+
+    def __init__(
+        self,
+        node_id: int,
+        directory: Path,
+        *,
+        bootstrap: bool = False,
+        launcher: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        self.node_id = node_id
+        self.bootstrap = bootstrap
+        self.lives: list[JournalReader] = []
+        self._directory = directory
+        self._launcher = launcher
+        self._options = options
+        self._process: subprocess.Popen[str] | None = None
+        atexit.register(self.kill)
+        self._tokens = 0
+
+    @property
+    def life(self) -> Life:
+        """Its present or latest process."""
+        return Life(self.node_id, len(self.lives))
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process of it lives."""
+        return self._process is not None
+
+    @property
+    def journal(self) -> JournalReader:
+        """The journal of the present process."""
+        return self.lives[-1]
+
+    @property
+    def journals(self) -> dict[Life, list[Entry]]:
+        """What all its processes have written."""
+        return {Life(self.node_id, n): journal.read() for n, journal in enumerate(self.lives, start=1)}
+
+    def start(self) -> None:
+        """Start a process."""
+        path = self._directory / f"node-{self.node_id}-life-{len(self.lives) + 1}"
+        self.lives.append(JournalReader(path))
+        configuration = {
+            "node_id": self.node_id,
+            "bootstrap": self.bootstrap,
+            "life": len(self.lives),
+            "journal": str(path),
+            "data_dir": str(self._directory / f"data-{self.node_id}"),
+            **self._options,
+        }
+        with open(f"{path}.err", "w") as err:
+            self._process = subprocess.Popen(
+                [*self._launcher, sys.executable, "-m", "tests.integration.faults.member", json.dumps(configuration)],
+                cwd=self._directory,
+                env=os.environ | ENVIRONMENT,
+                stdin=subprocess.PIPE,
+                stdout=err,
+                stderr=err,
+                text=True,
+                preexec_fn=interruptible,
+            )
+
+    def started(self) -> int | None:
+        """Return the port at which the present process listens, or None as long as it does not."""
+        entry = self.journal.find("started")
+        self.check()
+        return entry.details[0] if entry is not None else None
+
+    def check(self) -> None:
+        """Raise if the present process has ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            said = (self._directory / f"node-{self.node_id}-life-{len(self.lives)}.err").read_text()
+            raise AssertionError(f"node {self.node_id} has ended with {self._process.returncode}: {said}")
+
+    def tell(self, command: str, **arguments: Any) -> None:
+        """Give the present process a command."""
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": command, **arguments}) + "\n")
+        self._process.stdin.flush()
+
+    def ask(self, command: str) -> int:
+        """Give a command that is answered; return the token that stands in the answer."""
+        self._tokens += 1
+        self.tell(command, token=self._tokens)
+        return self._tokens
+
+    def answer(self, command: str, token: int) -> Entry | None:
+        """Return the answer to a question, or None as long as there is none."""
+        self.check()
+        return self.journal.find(command, token)
+
+    def is_linked(self, others: Iterable[int]) -> bool:
+        """Tell whether the present process has said of all others that they are linked."""
+        linked = set()
+        for entry in self.journal.read():
+            if entry.what == "ready":
+                linked.add(entry.details[0])
+            elif entry.what == "lost":
+                linked.discard(entry.details[0])
+        return linked.issuperset(others)
+
+    def kill(self) -> None:
+        """End the present process by SIGKILL."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+
+    def close(self) -> None:
+        """Kill it, and close the journals."""
+        self.kill()
+        atexit.unregister(self.kill)
+        for journal in self.lives:
+            journal.close()
