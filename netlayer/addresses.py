@@ -20,6 +20,9 @@ MAX_HOST = 253
 #: What a host is made of; the wire carries nothing else. Other alphabets are written in IDNA's ``xn--`` form.
 _HOST = re.compile(r"[!-~]+")
 
+#: The kinds of endpoint strings whose fields are known here.
+_TCP = ("tcp", "tcp4", "tcp6")
+
 
 class PeerInfo(NamedTuple):
     """A peer as applications see it; equal to the plain tuple ``(node_id, host, port)``."""
@@ -44,12 +47,30 @@ def endpoint_host(description: str) -> str | None:
 
     :param description: for example ``tcp:8000:interface=127.0.0.1``; a colon inside a value is escaped by a backslash.
     """
-    fields = [re.sub(r"\\(.)", r"\1", field) for field in re.split(r"(?<!\\):", description)]
-    if fields[0] not in ("tcp", "tcp4", "tcp6"):
+    kind, plain, named = _endpoint_fields(description)
+    if kind not in _TCP:
         return None
-    named = dict(field.split("=", 1) for field in fields[1:] if "=" in field)
-    plain = [field for field in fields[1:] if "=" not in field]
     return named.get("interface", plain[1] if len(plain) > 1 else "")
+
+
+def check_endpoint_port(description: str, *, dialed: bool) -> None:
+    """Check the port of an endpoint string that has been parsed, as Twisted finds out only when it is used.
+
+    :param dialed: whether it is a client endpoint string, such as ``tcp:localhost:8000``.
+    :raises ConfigurationError: when there can be no such port.
+    """
+    kind, plain, named = _endpoint_fields(description)
+    if kind in _TCP:
+        port, least = int(named.get("port") or plain[int(dialed)]), int(dialed)
+        if not least <= port <= 65535:
+            raise ConfigurationError(f"a port is a whole number from {least} to 65535, not {port}")
+
+
+def _endpoint_fields(description: str) -> tuple[str, list[str], dict[str, str]]:
+    """Return the kind of an endpoint string, and its positional and its named values."""
+    kind, *fields = (re.sub(r"\\(.)", r"\1", field) for field in re.split(r"(?<!\\):", description))
+    plain = [field for field in fields if "=" not in field]
+    return kind, plain, dict(field.split("=", 1) for field in fields if "=" in field)
 
 
 def is_loopback(host: str) -> bool:

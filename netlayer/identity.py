@@ -62,6 +62,21 @@ class Identity:
         return cls(key, _self_signed(key), ephemeral=True)
 
     @classmethod
+    def in_directory(cls, data_dir: str | os.PathLike[str]) -> Identity:
+        """Read the identity of a data directory; make the directory and the identity if there are none yet.
+
+        :raises ConfigurationError: as :meth:`load_or_create` does, or when the directory can't be made.
+        """
+        name = os.fspath(data_dir)
+        if not name:
+            raise ConfigurationError("the data directory has an empty name")
+        try:
+            Path(name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"data directory {name!r}: {error.strerror or error}") from None
+        return cls.load_or_create(Path(name) / "identity.pem")
+
+    @classmethod
     def load_or_create(cls, path: str | os.PathLike[str]) -> Identity:
         """Read the identity from a PEM file, or make a new one and store it there, readable by its owner alone.
 

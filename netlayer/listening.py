@@ -10,7 +10,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
-from netlayer.addresses import Address, endpoint_host, is_loopback, parse_address
+from netlayer.addresses import Address, check_endpoint_port, endpoint_host, is_loopback, parse_address
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, ListenError
 from netlayer.factory import PeerFactory
@@ -94,9 +94,15 @@ def _parse(reactor: Any, description: str, settings: Settings) -> IStreamServerE
         backlog = f":backlog={settings.listen_backlog}"
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description + backlog)
+        check_endpoint_port(description, dialed=False)
     except Exception as error:  # endpoint strings raise whatever their parser stumbles over
+        reason: object = error
+        if kind == "systemd" and isinstance(error, (IndexError, KeyError)):
+            reason = "systemd has handed over no such socket, or sockets without names (FileDescriptorName)"
         example = "tcp:8000:interface=127.0.0.1"
-        raise ConfigurationError(f"{description!r} is no endpoint to listen at, such as {example!r}: {error}") from None
+        raise ConfigurationError(
+            f"{description!r} is no endpoint to listen at, such as {example!r}: {reason}"
+        ) from None
     return endpoint
 
 

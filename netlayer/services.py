@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
@@ -98,7 +97,7 @@ class PeerService(Service, LinkObserver):
         self._bootstraps = dict(bootstrap(reactor, where) for where in _several("bootstraps", bootstraps))
         self._configured = dict(configured_peer(reactor, where) for where in _several("peers", peers))
         if data_dir is not None and identity is None:
-            identity = _stored_identity(data_dir)
+            identity = Identity.in_directory(data_dir)
         options: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
         self.factory = self._factory_class(
             reactor,
@@ -421,12 +420,3 @@ def _several(name: str, values: Iterable[Any]) -> list[Any]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ConfigurationError(f"{name} is a list of addresses, not {values!r}")
     return list(values)
-
-
-def _stored_identity(data_dir: str | os.PathLike[str]) -> Identity:
-    try:
-        directory = Path(data_dir)
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"data directory {os.fspath(data_dir)!r}: {error.strerror or error}") from None
-    return Identity.load_or_create(directory / "identity.pem")

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from netlayer.addresses import Address, parse_address, parse_node_id
+from netlayer.addresses import Address, check_endpoint_port, parse_address, parse_node_id
 from netlayer.config import Settings
 from netlayer.dialing import Dialer, DialerState, is_final
 from netlayer.driver import Driver
@@ -134,7 +134,9 @@ def _client(reactor: Any, where: Where) -> tuple[str, Any]:
         address = parse_address(where)
         return str(address), client_endpoint(reactor, address)
     try:
-        return where, clientFromString(reactor, where)
+        endpoint = clientFromString(reactor, where)
+        check_endpoint_port(where, dialed=True)
+        return where, endpoint
     except Exception as error:  # endpoint strings raise whatever their parser stumbles over
         raise ConfigurationError(f"{where!r} is no endpoint to dial, such as 'tcp:127.0.0.1:8000': {error}") from None
 

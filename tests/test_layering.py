@@ -25,7 +25,7 @@ LAYERS = (
     "dialing directory joining listening sending wanted",
     "services",
     "reactor_thread logger node bootstrap_node",
-    "netlayer tap tap.bootstrap tap.node tap.options",
+    "netlayer tap tap.bootstrap tap.node tap.options tap.service",
     "testing testing.connection testing.errors testing.host testing.identity testing.internet testing.listening"
     " testing.names testing.reactor testing.timers testing.transport",
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import attrs
 
 from netlayer.bootstrap import BOOTSTRAP_CONNECTIONS
+from netlayer.config import Settings
 from netlayer.services import BootstrapService
-from netlayer.tap.options import NodeOptions, OperatedService
+from netlayer.tap.options import NodeOptions
+from netlayer.tap.service import OperatedService, make_service
 
 __all__ = ["Options", "makeService"]
 
@@ -14,19 +16,16 @@ __all__ = ["Options", "makeService"]
 class Options(NodeOptions):
     """Options of ``twistd netlayer-bootstrap``."""
 
-    synopsis = "[options]"
+    command = "netlayer-bootstrap"
+    default_settings = attrs.evolve(Settings(), max_connections=BOOTSTRAP_CONNECTIONS)
     longdesc = (
         "Run a bootstrap node: it keeps ids unique and tells nodes of each other. No packet passes through it, and the "
         "network outlives it. Give nodes its address with --bootstrap."
     )
-    optParameters: ClassVar[list[list[Any]]] = [
-        [name, short, BOOTSTRAP_CONNECTIONS if name == "max-connections" else default, *rest]
-        for name, short, default, *rest in NodeOptions.optParameters
-    ]
 
 
 def makeService(options: Options) -> OperatedService:
     """Make the service of a bootstrap node."""
     from twisted.internet import reactor
 
-    return options.make_service(reactor, BootstrapService)
+    return make_service(options, reactor, BootstrapService)

@@ -6,7 +6,8 @@ from netlayer.errors import shown
 from netlayer.handlers import DataPacket
 from netlayer.peer import PeerProtocol
 from netlayer.services import PeerService
-from netlayer.tap.options import NodeOptions, OperatedService
+from netlayer.tap.options import NodeOptions
+from netlayer.tap.service import OperatedService, make_service
 
 __all__ = ["LoggingProtocol", "Options", "makeService"]
 
@@ -22,7 +23,7 @@ class LoggingProtocol(PeerProtocol):
 class Options(NodeOptions):
     """Options of ``twistd netlayer-node``."""
 
-    synopsis = "[options]"
+    command = "netlayer-node"
     longdesc = (
         "Run a node: it registers with its bootstrap nodes, keeps links to all other nodes and hands packets to the "
         "application's protocol (--protocol), or logs them. It may be started before its bootstrap nodes, and heals "
@@ -36,4 +37,4 @@ def makeService(options: Options) -> OperatedService:
         options["protocol"] = LoggingProtocol
     from twisted.internet import reactor
 
-    return options.make_service(reactor, PeerService)
+    return make_service(options, reactor, PeerService)

@@ -1,25 +1,24 @@
-"""The options that ``twistd netlayer-node`` and ``twistd netlayer-bootstrap`` share, and what comes of them."""
+"""The options that ``twistd netlayer-node`` and ``twistd netlayer-bootstrap`` share, and their help."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
-from typing import Any, ClassVar
+import textwrap
+import traceback
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import Any, ClassVar, NoReturn
 
 import attrs
-from twisted.application.service import MultiService
-from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.python import usage
-from twisted.python.reflect import namedAny
+from twisted.python import reflect, usage
 
 from netlayer.addresses import Address, parse_address, parse_node_id
 from netlayer.config import Settings
-from netlayer.errors import ConfigurationError, ListenError
+from netlayer.errors import ConfigurationError
 from netlayer.peer import PeerProtocol
-from netlayer.services import PeerService
 
-__all__ = ["NodeOptions", "OperatedService"]
+__all__ = ["NodeOptions"]
 
 
 def _option(setting: str) -> str:
@@ -27,124 +26,174 @@ def _option(setting: str) -> str:
 
 
 class NodeOptions(usage.Options):
-    """Options of a node; each mistake is told in one line that names the value."""
+    """Options of a node. A mistake ends the process with exit code 1 and one line that names the value.
 
+    :cvar command: what the command is called.
+    :cvar default_settings: the settings of a node whose operator has given none.
+    """
+
+    command: ClassVar[str]
+    longdesc: ClassVar[str]
+    default_settings: ClassVar[Settings] = Settings()
+
+    synopsis = "--id ID [options]"
     optParameters: ClassVar[list[list[Any]]] = [
-        ["id", "i", None, "The id of this node: a whole number, unique in the network. Required."],
-        ["listen", "l", "tcp:0:interface=127.0.0.1", "Where to listen, as an endpoint string."],
-        ["network", None, "default", "The name of the network. Nodes of other networks are refused."],
-        ["data-dir", "d", None, "A directory for the key of this node. Without one it gets a new key at each start."],
-        ["advertise", None, None, "The host:port that others dial, if it is not where this node listens."],
-        ["protocol", "p", None, "The application's subclass of PeerProtocol, as package.module.Class."],
-        *(
-            [_option(field.name), None, field.default, f"({field.metadata['unit']}) {field.metadata['what']}"]
-            for field in attrs.fields(Settings)
-        ),
+        ["id", "i", None, "The id of this node: a whole number from 0 up that no other node has. Required."],
+        ["listen", "l", "tcp:0:interface=127.0.0.1", "Where to listen; without it, at a free port of 127.0.0.1."],
+        ["network", None, "default", "The name of the network; nodes of another one are refused. Default: default."],
+        [
+            "data-dir",
+            "d",
+            None,
+            "The directory of this node's key. It is made if need be, and belongs to the user of --uid. Without it "
+            "the node has a new key after each start.",
+        ],
+        ["advertise", None, None, "The address that others dial, if it is not the one listened at."],
+        [
+            "protocol",
+            "p",
+            None,
+            "The application's subclass of netlayer.PeerProtocol, as package.module.Class, from the Python path or "
+            "the working directory.",
+        ],
+        *([_option(field.name), None, None, field.metadata["what"]] for field in attrs.fields(Settings)),
     ]
     compData = usage.Completions(optActions={"data-dir": usage.CompleteDirs()})
+
+    #: What the help shows first, in this order, each with the kind of its value.
+    _shown: ClassVar[dict[str, str]] = {
+        "id": "ID",
+        "listen": "WHERE",
+        "bootstrap": "WHERE",
+        "peer": "WHERE",
+        "network": "NAME",
+        "data-dir": "DIRECTORY",
+        "advertise": "HOST:PORT",
+        "protocol": "CLASS",
+        "help": "",
+        "version": "",
+    }
 
     def __init__(self) -> None:
         super().__init__()
         self["bootstraps"] = []
         self["peers"] = []
 
+    # ---- the options that are no plain parameters
+
     def opt_bootstrap(self, where: str) -> None:
-        """A bootstrap node to register with, as an endpoint string such as tcp:127.0.0.1:8000. Repeatable."""
-        self["bootstraps"].append(_checked_endpoint(where, clientFromString, "tcp:127.0.0.1:8000"))
+        """A bootstrap node to register with, such as tcp:127.0.0.1:8000. May be repeated."""
+        self["bootstraps"].append(where)
 
     opt_b = opt_bootstrap
 
     def opt_peer(self, where: str) -> None:
-        """A peer to stay linked to whatever the bootstraps say, as an endpoint string. Repeatable."""
-        self["peers"].append(_checked_endpoint(where, clientFromString, "tcp:127.0.0.1:8001"))
+        """A peer to stay linked to, whatever the bootstrap nodes say. May be repeated."""
+        self["peers"].append(where)
+
+    def opt_version(self) -> NoReturn:
+        """Display the versions of netlayer and Twisted, and exit."""
+        print(f"netlayer {version('netlayer')}, Twisted {version('twisted')}")
+        raise SystemExit(0)
+
+    # ---- Twisted's callbacks
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse the command line.
+
+        :raises SystemExit: with one line that says what is wrong. For a usage error ``twistd`` would print all its
+            help before that line.
+        """
+        try:
+            super().parseOptions(options)
+        except (usage.UsageError, ConfigurationError) as error:
+            raise self.mistake(error) from None
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse what is no option."""
+        if arguments:
+            raise usage.UsageError(f"{arguments[0]!r} is no option")
 
     def postOptions(self) -> None:
-        """Check what can be checked before anything is started."""
+        """Turn texts into values. What a node checks anyway is left to it, as it is made before anything starts."""
         if self["id"] is None:
             raise usage.UsageError("--id is required: a whole number that no other node of the network has")
-        try:
-            self["id"] = parse_node_id(self["id"])
-            _checked_endpoint(self["listen"], serverFromString, "tcp:8001:interface=127.0.0.1")
-            if self["advertise"] is not None:
-                self["advertise"] = _host_and_port(self["advertise"])
-            self["settings"] = Settings(**{field.name: self._setting(field) for field in attrs.fields(Settings)})
-        except ConfigurationError as error:
-            raise usage.UsageError(str(error)) from None
+        self["id"] = parse_node_id(self["id"])
+        if self["advertise"] is not None:
+            self["advertise"] = _host_and_port(self["advertise"])
+        self["settings"] = self._settings()
         if self["protocol"] is not None:
             self["protocol"] = _protocol_class(self["protocol"])
 
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the help: what the command is for, its options, and the settings with units and defaults."""
+        width = width if width is not None else int(os.environ.get("COLUMNS", "80"))
+        shorts = {long: short for short, long in self.synonyms.items() if len(short) == 1}
+        options = [
+            (f"-{shorts[name]}, " if name in shorts else "    ", name, kind, self.docs[name])
+            for name, kind in self._shown.items()
+        ]
+        settings = [
+            (
+                "    ",
+                _option(field.name),
+                field.metadata["unit"].upper(),
+                f"{field.metadata['what']} {self._default(field)}",
+            )
+            for field in attrs.fields(Settings)
+        ]
+        about = (
+            "WHERE is an endpoint string of Twisted's. To listen: tcp:PORT:interface=127.0.0.1, "
+            "tcp6:PORT:interface=\\:\\:1, or systemd:domain=INET:index=0 for a socket that systemd has opened. To "
+            "dial: tcp:HOST:PORT."
+        )
+        return "\n".join(
+            [
+                "\n" + textwrap.fill(self.longdesc, width),
+                "\nOptions:",
+                *_columns(options, width),
+                "",
+                textwrap.fill(about, width),
+                "\nSettings, with their defaults, which suit most networks:",
+                *_columns(settings, width),
+                "",
+            ]
+        )
+
+    # ---- private
+
+    def mistake(self, error: object) -> SystemExit:
+        """Return the end of the process that tells what is wrong, in one line."""
+        return SystemExit(f"{self.command}: {' '.join(str(error).split())}")
+
+    def _default(self, field: attrs.Attribute[Any]) -> str:
+        return f"[{getattr(self.default_settings, field.name):.16g}]"
+
+    def _settings(self) -> Settings:
+        """Return the settings that were given, and the defaults of the others."""
+        given = {field.name: self._setting(field) for field in attrs.fields(Settings)}
+        given = {name: value for name, value in given.items() if value is not None}
+        return attrs.evolve(self.default_settings, **given)
+
     def _setting(self, field: attrs.Attribute[Any]) -> Any:
-        """Return the value of the option of a setting."""
+        """Return the value of the option of a setting, or None if it was not given."""
         given, kind = self[_option(field.name)], field.metadata["kind"]
         try:
-            return kind(given)
+            return kind(given) if given is not None else None
         except ValueError:
             wanted = "a whole number" if kind is int else "a number"
             raise ConfigurationError(f"--{_option(field.name)} takes {wanted}, not {given!r}") from None
 
-    def make_service(self, reactor: Any, kind: type[PeerService]) -> OperatedService:
-        """Return the service that these options describe.
 
-        :param kind: PeerService or BootstrapService.
-        :raises SystemExit: with one line that says what is wrong.
-        """
-        reactor.seconds = time.monotonic  # a changed wall clock must fire no timer
-        try:
-            service = kind(
-                reactor,
-                node_id=self["id"],
-                listen=self["listen"],
-                bootstraps=self["bootstraps"],
-                peers=self["peers"],
-                protocol=self["protocol"],
-                advertise=self["advertise"],
-                settings=self["settings"],
-                data_dir=self["data-dir"],
-                network=self["network"],
-            )
-        except ConfigurationError as error:
-            raise SystemExit(f"netlayer: {error}") from None
-        parent = getattr(self, "parent", None) or {}
-        return OperatedService(service, daemon=not parent.get("nodaemon", True))
-
-
-class OperatedService(MultiService):
-    """A node under ``twistd`` or ``twist``: a start that fails ends the process with one clear line.
-
-    :param daemon: whether the process will have become a daemon. Its parent waits for news, and hangs on SystemExit.
-    """
-
-    def __init__(self, service: PeerService, *, daemon: bool) -> None:
-        super().__init__()
-        self.node = service
-        self._daemon = daemon
-        service.setServiceParent(self)
-
-    def privilegedStartService(self) -> None:
-        """Bind the address, while the process still may."""
-        try:
-            super().privilegedStartService()
-        except (ListenError, ConfigurationError) as error:
-            if not self._daemon:
-                raise SystemExit(f"netlayer: {error}") from None
-            # twistd tells the daemon's parent, removes the pid file and lets the error end the process.
-            sys.excepthook = lambda kind, reason, traceback: print(reason, file=sys.stderr)
-            raise RuntimeError(f"netlayer: {error}") from None
-
-    def startService(self) -> None:
-        """Start the node; ``twist`` begins here."""
-        if not self._daemon and self.node.listening is None:
-            self.privilegedStartService()
-        super().startService()
-
-
-def _checked_endpoint(where: str, parse: Any, example: str) -> str:
-    try:
-        parse(None, where)
-    except Exception as error:  # endpoint strings raise whatever their parser stumbles over
-        reason = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise usage.UsageError(f"{where!r} is not an endpoint string such as {example}: {reason}") from None
-    return where
+def _columns(options: Iterable[tuple[str, str, str, str]], width: int) -> list[str]:
+    """Return the lines that tell of options: their names, and beside them what they mean."""
+    names = [(f"  {short}--{long} {kind}", text) for short, long, kind, text in options]
+    column = max(len(name) for name, _ in names) + 2
+    lines = []
+    for name, text in names:
+        first, *rest = textwrap.wrap(text.strip(), max(20, width - column))
+        lines += [name.ljust(column) + first, *(" " * column + line for line in rest)]
+    return lines
 
 
 def _host_and_port(text: str) -> Address:
@@ -156,13 +205,15 @@ def _host_and_port(text: str) -> Address:
 
 
 def _protocol_class(name: str) -> type[PeerProtocol]:
-    sys.path.insert(0, os.getcwd())
+    """Import the class that the operator names, as ``python -m`` imports: the working directory comes first."""
+    sys.path.insert(0, os.getcwd())  # and stays there: the application may import more of itself later
     try:
-        found = namedAny(name)
+        found = reflect.namedAny(name)
     except Exception as error:  # whatever the application's module raises when it is imported
-        raise usage.UsageError(f"--protocol {name}: {type(error).__name__}: {error}") from None
-    finally:
-        sys.path.remove(os.getcwd())
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename not in (__file__, reflect.__file__) and frame.line]
+        where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+        raise usage.UsageError(f"--protocol {name}: {type(error).__name__}: {error}{where}") from None
     if not (isinstance(found, type) and issubclass(found, PeerProtocol)):
         raise usage.UsageError(f"--protocol {name} is not a subclass of netlayer.PeerProtocol")
     return found

@@ -70,6 +70,7 @@ class Script:
     :param files: are written there before; a text alone is ``script.py``.
     :param command: what the interpreter is given.
     :param fresh: whether it needs an interpreter that is started for it; the others are forked, which is quicker.
+    :param starter: the program that starts the interpreter, with its arguments, if we do not do it ourselves.
     :ivar directory: its working directory.
     """
 
@@ -80,21 +81,23 @@ class Script:
         command: tuple[str, ...] = ("script.py",),
         stdin: int = subprocess.DEVNULL,
         fresh: bool = False,
+        starter: tuple[str, ...] = (),
     ) -> None:
+        self._starter = starter
         self._base = Path(tempfile.mkdtemp(prefix="netlayer-"))
         self.directory = self._base / "directory"
         self.directory.mkdir()
         for name, text in ({"script.py": files} if isinstance(files, str) else files).items():
             (self.directory / name).write_text(textwrap.dedent(text))
         flags = tuple(itertools.takewhile(lambda word: not word.endswith(".py"), command))
-        forked = not fresh and set(flags[::2]) <= {"-W"} and hasattr(os, "fork")
+        forked = not (fresh or starter) and set(flags[::2]) <= {"-W"} and hasattr(os, "fork")
         with open(self._base / "out", "wb") as out, open(self._base / "err", "wb") as err:
             self.process = (self._fork if forked else self._start)(command, len(flags), stdin, out, err)
         atexit.register(self.kill)
 
     def _start(self, command: tuple[str, ...], flags: int, stdin: int, out: IO[bytes], err: IO[bytes]) -> Process:
         return subprocess.Popen(
-            [sys.executable, *command],
+            [*self._starter, sys.executable, *command],
             cwd=self.directory,
             env=os.environ | ENVIRONMENT,
             stdin=stdin,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
+import shutil
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
-import time
+import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import skipIf, skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.processes import interruptible
-
-PATIENCE = 20.0
+from tests.integration.processes import ROOT, Script, free_ports, wait_until
 
 CHAT = """
 from netlayer import PeerProtocol
@@ -26,113 +26,172 @@ class Greeter(PeerProtocol):
         self.send_packet({"hello from": self.factory.local.node_id})
 
     def packet_received(self, packet):
-        self.factory.log.info("greeted by {peer}", peer=packet.sender_id)
+        import later
+        later.log(self.factory.log, packet)
 """
+LATER = """
+def log(log, packet):
+    log.info("greeted by {peer}", peer=packet.sender_id)
+"""
+#: What the commands run in an interpreter of their own.
+PROGRAMS = {
+    "twistd": ("-c", "from twisted.scripts.twistd import run; run()"),
+    "twist": ("-m", "twisted"),
+}
+FOREGROUND, DAEMON = ("-n", "--pidfile="), ("--pidfile=node.pid", "--logfile=node.log")
+
+#: Seconds in which a node that is told to end has ended.
+PROMPT = 5.0
+
+posix = skipUnless(os.name == "posix", "there are daemons, and signals for one process alone, on POSIX only")
 
 
+def privileged_port() -> int:
+    """Return a port below 1024 that nobody listens on."""
+    while True:
+        port = random.randrange(600, 1024)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+@posix
 class TwistdTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = Path(directory.name)
-        (self.directory / "chat.py").write_text(CHAT)
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.addCleanup(self.end_all)
-
-    def end_all(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-
-    def run_command(self, name: str, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a command whose output goes to the file `name`.out."""
-        with open(self.directory / f"{name}.out", "wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "twisted", *arguments]
-                if program == "twist"
-                else [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", *arguments],
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=interruptible,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(["", *filter(None, sys.path)])},
-            )
-        self.processes.append(process)
+    def run_command(self, program: str, *arguments: str, starter: tuple[str, ...] = ()) -> Script:
+        """Start a command in a directory that holds the application's modules."""
+        files = {"chat.py": CHAT, "later.py": LATER}
+        process = Script(files, command=(*PROGRAMS[program], *arguments), starter=starter)
+        self.addCleanup(process.kill)
         return process
 
-    def output(self, name: str) -> str:
-        path = self.directory / name
-        return path.read_text(errors="replace") if path.exists() else ""
+    def read_file(self, path: Path, pattern: str) -> re.Match[str]:
+        """Wait until a file's text matches `pattern`."""
 
-    def wait_for(self, name: str, pattern: str) -> re.Match[str]:
-        """Wait until a file's text matches."""
-        deadline = time.monotonic() + PATIENCE
-        while (found := re.search(pattern, self.output(name))) is None:
-            if time.monotonic() > deadline:
-                self.fail(f"no {pattern!r} in {name}:\n{self.output(name)}")
-            time.sleep(0.02)
-        return found
+        def found() -> re.Match[str] | None:
+            return re.search(pattern, path.read_text()) if path.exists() else None
 
-    def ends(self, process: subprocess.Popen[bytes]) -> int:
-        return process.wait(PATIENCE)
+        match: re.Match[str] = wait_until(found, lambda: f"{pattern!r} in {path.name}")
+        return match
+
+    def end_daemon(self, pidfile: Path, logfile: Path) -> None:
+        """Send SIGTERM to a daemon, which ends with all that belongs to it."""
+        os.kill(int(pidfile.read_text()), signal.SIGTERM)
+        self.read_file(logfile, "Server Shut Down")
+        self.assertRegex(logfile.read_text(), r"node \d+: stopped\n")
+        self.assertNotIn("Traceback", logfile.read_text())
+
+    def assert_greeted(self, process: Script, node_id: int) -> None:
+        """The application's protocol has had a packet of the node with this id."""
+        process.read(f"greeted by {node_id}$")
+
+    def assert_ended(self, process: Script, number: int) -> None:
+        """Send a signal: the process says its goodbyes, ends of that signal and complains of nothing."""
+        process.process.send_signal(number)
+        self.assertEqual(process.wait(within=PROMPT), -number, str(process))  # as twistd and twist end
+        self.assertRegex(process.out, r"node \d+: stopped\n")
+        self.assertNotIn("Traceback", process.out + process.err)
 
     def test_network(self) -> None:
-        """A bootstrap and two nodes find each other, run the application's protocol, and end cleanly on Ctrl-C."""
-        foreground = ("-n", "--pidfile=")
-        bootstrap = self.run_command("bootstrap", "twistd", *foreground, "netlayer-bootstrap", "--id", "1")
-        port = self.wait_for("bootstrap.out", r"started at 127\.0\.0\.1:(\d+)")[1]
-        options = ("--bootstrap", f"tcp:127.0.0.1:{port}", "--protocol", "chat.Greeter")
-        two = self.run_command("two", "twistd", *foreground, "netlayer-node", "--id", "2", *options)
-        three = self.run_command("three", "twist", "--log-format=text", "netlayer-node", "--id", "3", *options)
-        self.wait_for("two.out", "greeted by 3")
-        self.wait_for("three.out", "greeted by 2")
-        for process in (two, three, bootstrap):
-            process.send_signal(signal.SIGINT)
-        for process, name in ((two, "two"), (three, "three"), (bootstrap, "bootstrap")):
-            self.assertEqual(self.ends(process), -signal.SIGINT, self.output(f"{name}.out"))  # as twistd ends
-            self.assertNotIn("Traceback", self.output(f"{name}.out"))
+        """Nodes of each kind find each other, run the application's protocol, and say goodbye at SIGTERM and Ctrl-C."""
+        bootstrap = self.run_command("twistd", *FOREGROUND, "netlayer-bootstrap", "--id", "1")
+        port = bootstrap.read(r"started at 127\.0\.0\.1:(\d+)$")[1]
+        options = ("--bootstrap", f"tcp:localhost:{port}", "--protocol", "chat.Greeter")
+        two = self.run_command("twistd", *FOREGROUND, "--reactor=asyncio", "netlayer-node", "--id", "2", *options)
+        three = self.run_command("twist", "--log-format=text", "netlayer-node", "--id", "3", *options)
+        self.assert_greeted(two, 3)
+        self.assert_greeted(three, 2)
+        for process, node_id, number in ((two, 2, signal.SIGTERM), (three, 3, signal.SIGINT)):
+            self.assert_ended(process, number)
+            bootstrap.read(f"peer {node_id} lost: goodbye: shutdown$")
+        self.assert_ended(bootstrap, signal.SIGTERM)
 
     def test_daemon(self) -> None:
         """As a daemon, with pidfile and logfile, until SIGTERM."""
-        process = self.run_command(
-            "daemon", "twistd", "--pidfile=d.pid", "--logfile=d.log", "netlayer-bootstrap", "--id", "1"
-        )
-        self.assertEqual(self.ends(process), 0)
-        self.wait_for("d.log", r"started at 127\.0\.0\.1:\d+")
-        os.kill(int(self.output("d.pid")), signal.SIGTERM)
-        self.wait_for("d.log", "Server Shut Down")
-        self.assertNotIn("Traceback", self.output("d.log"))
+        parent = self.run_command("twistd", *DAEMON, "netlayer-bootstrap", "--id", "1")
+        self.assertEqual(parent.wait(), 0, str(parent))
+        pidfile, logfile = parent.directory / "node.pid", parent.directory / "node.log"
+        self.read_file(logfile, r"started at 127\.0\.0\.1:\d+")
+        self.end_daemon(pidfile, logfile)
+        wait_until(lambda: not pidfile.exists(), lambda: "the end of the pidfile")
 
-    def test_taken_port(self) -> None:
-        """A taken port ends each kind of start with code 1 and one line that names it; no traceback, no pidfile."""
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            where = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
-            options = ("netlayer-node", "--id", "2", "--listen", where)
-            started = {
-                "foreground": self.run_command("foreground", "twistd", "-n", "--pidfile=", *options),
-                "daemon": self.run_command("daemon", "twistd", "--pidfile=d.pid", "--logfile=d.log", *options),
-                "twist": self.run_command("twist", "twist", *options),
-            }
-            for name, process in started.items():
-                self.assertEqual(self.ends(process), 1, name)
-                self.assertIn(f"cannot listen on {where}: Address already in use", self.output(f"{name}.out"))
-                self.assertNotIn("Traceback", self.output(f"{name}.out") + self.output("d.log"))
-        self.assertFalse((self.directory / "d.pid").exists())
+    @skipIf(not hasattr(os, "geteuid") or os.geteuid() != 0, "only root can become another user")
+    def test_other_user(self) -> None:
+        """With --uid it binds a port below 1024 as root, and then is a process of that user, with a key of theirs."""
+        with TemporaryDirectory() as name:
+            os.chmod(name, 0o755)
+            directory, port = Path(name), privileged_port()
+            files = (f"--pidfile={directory / 'node.pid'}", f"--logfile={directory / 'node.log'}")
+            listen = ("--listen", f"tcp:{port}:interface=127.0.0.1", "--data-dir", str(directory / "data"))
+            daemon = self.run_command("twistd", *files, "--uid=nobody", "netlayer-bootstrap", "--id", "1", *listen)
+            options = ("--bootstrap", f"tcp:localhost:{port}")
+            node = self.run_command("twistd", *FOREGROUND, "--uid=nobody", "netlayer-node", "--id", "2", *options)
+            self.assertEqual(daemon.wait(), 0, str(daemon))
+            node.read("joined the network")
+            nobody = os.stat(directory / "data").st_uid
+            self.assertNotEqual(nobody, 0)
+            key = os.stat(directory / "data" / "identity.pem")
+            self.assertEqual((key.st_uid, stat.S_IMODE(key.st_mode)), (nobody, 0o600))
+            if Path("/proc/self").exists():
+                pid = (directory / "node.pid").read_text()
+                self.assertEqual(os.stat(f"/proc/{pid}").st_uid, nobody)
+            self.assert_ended(node, signal.SIGTERM)
+            self.end_daemon(directory / "node.pid", directory / "node.log")
+
+    @skipUnless(shutil.which("systemd-socket-activate"), "systemd-socket-activate is not installed")
+    def test_socket_activation(self) -> None:
+        """A socket that systemd has opened is listened at; one that others than this machine reach is refused."""
+        port, open_port = free_ports(2)
+        environment = f"PYTHONPATH={ROOT}"
+
+        def activated(host: str, port: int, *options: str) -> Script:
+            starter = ("systemd-socket-activate", "-E", environment, "--fdname=node", "-l", f"{host}:{port}")
+            listen = ("--listen", "systemd:domain=INET:index=0")
+            return self.run_command("twistd", *options, "netlayer-bootstrap", "--id", "1", *listen, starter=starter)
+
+        bootstrap, refused = activated("127.0.0.1", port, *FOREGROUND), activated("0.0.0.0", open_port, *DAEMON)
+        node = self.run_command(
+            "twistd", *FOREGROUND, "netlayer-node", "--id", "2", "--bootstrap", f"tcp:localhost:{port}"
+        )
+        refused.read("^Listening on ", stream="err")
+        socket.create_connection(("127.0.0.1", open_port)).close()
+        node.read("joined the network")
+        self.assertIn(f"node 1: started at 127.0.0.1:{port}\n", bootstrap.out)
+        self.assertEqual(refused.wait(), 1, str(refused))
+        self.assertIn("systemd:domain=INET:index=0 is not a loopback address", refused.err)
+        for process in (node, bootstrap):
+            self.assert_ended(process, signal.SIGTERM)
 
     def test_mistakes(self) -> None:
-        """A wrong option ends the command with code 1 and one line that names the value, and no traceback."""
-        mistakes = {
-            "not loopback": (("--id", "2", "--listen", "tcp:0:interface=192.0.2.1"), "192.0.2.1"),
-            "no directory": (("--id", "2", "--data-dir", "/dev/null/x"), "/dev/null/x"),
-            "bad id": (("--id", "-7"), "'-7'"),
-        }
-        started = {
-            name: self.run_command(name, "twistd", "-n", "--pidfile=", "netlayer-node", *options)
-            for name, (options, _) in mistakes.items()
-        }
-        for name, process in started.items():
-            self.assertEqual(self.ends(process), 1, self.output(f"{name}.out"))
-            self.assertIn(mistakes[name][1], self.output(f"{name}.out"))
-            self.assertNotIn("Traceback", self.output(f"{name}.out"))
+        """A mistake ends each kind of start with code 1 and one line that names it: no traceback, no pidfile."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            where = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            port_taken = ("--id", "2", "--listen", where), f"cannot listen on {where}: Address already in use"
+            no_id = "a node id is a whole number from 0 to 9223372036854775807, not"
+            mistakes = [
+                ("twistd", FOREGROUND, *port_taken),
+                ("twistd", DAEMON, *port_taken),
+                ("twist", (), *port_taken),
+                ("twistd", FOREGROUND, ("--id", "-7"), f"{no_id} '-7'"),
+                ("twistd", DAEMON, ("--id", "2", "-p", "chat.CHAT"), "--protocol chat.CHAT"),
+                ("twist", (), ("--id", "x"), f"{no_id} 'x'"),
+            ]
+            started = [
+                (self.run_command(program, *how, "netlayer-node", *options), told)
+                for program, how, options, told in mistakes
+            ]
+            for process, told in started:
+                self.assertEqual(process.wait(), 1, str(process))
+                self.assertRegex(process.err, rf"\Anetlayer-node: {re.escape(told)}[^\n]*\n\Z")
+                self.assertEqual(process.out, "")
+                self.assertFalse((process.directory / "node.pid").exists())
+
+    def test_late_mistakes(self) -> None:
+        """So does a mistake that only listening itself shows; a daemon's parent tells it, and the log."""
+        options = ("netlayer-node", "--id", "2", "--listen", "unix:socket")
+        foreground, daemon = (self.run_command("twistd", *how, *options) for how in (FOREGROUND, DAEMON))
+        told = "netlayer-node: unix:socket is not a loopback address"
+        self.assertEqual((foreground.wait(), daemon.wait()), (1, 1), f"{foreground}{daemon}")
+        log = (daemon.directory / "node.log").read_text()
+        for text in (foreground.out, daemon.err, log):
+            self.assertEqual(text.count(told), 1, text)
+            self.assertNotIn("Traceback", text)
+        self.assertFalse((daemon.directory / "node.pid").exists())

@@ -1,0 +1,158 @@
+"""The service that an operator's options describe: made and started so that each mistake is told in one line."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.abstract import isIPv6Address
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from twisted.python.util import runAsEffectiveUser
+
+from netlayer.errors import ConfigurationError, ListenError
+from netlayer.identity import Identity
+from netlayer.services import PeerService
+from netlayer.tap.options import NodeOptions
+
+__all__ = ["OperatedService", "make_service"]
+
+
+def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) -> OperatedService:
+    """Return the service that options describe.
+
+    It is called before the process becomes a daemon and before it gives up its privileges, so whatever can go wrong
+    should go wrong here: later a daemon's parent can say little about it.
+
+    :param kind: PeerService or BootstrapService.
+    :raises SystemExit: with one line that says what is wrong.
+    """
+    reactor.seconds = time.monotonic  # a changed wall clock must fire no timer
+    codecs.lookup("idna")  # Python loads it for the first host name; the user of --uid may not be able to read it
+    parent = getattr(options, "parent", None) or {}
+    try:
+        service = kind(
+            reactor,
+            node_id=options["id"],
+            listen=options["listen"],
+            bootstraps=options["bootstraps"],
+            peers=options["peers"],
+            protocol=options["protocol"],
+            advertise=options["advertise"],
+            settings=options["settings"],
+            identity=_identity(options["data-dir"], parent.get("uid"), parent.get("gid")),
+            network=options["network"],
+        )
+        _try_to_listen(options["listen"])
+    except (ConfigurationError, ListenError) as error:
+        raise options.mistake(error) from None
+    return OperatedService(service, options, daemon=not parent.get("nodaemon", True))
+
+
+class OperatedService(MultiService):
+    """A node under ``twistd`` or ``twist``: a start that fails ends the process with one clear line.
+
+    :param daemon: whether the process will have become a daemon. Its parent waits for news, and hangs on SystemExit.
+    """
+
+    def __init__(self, service: PeerService, options: NodeOptions, *, daemon: bool) -> None:
+        super().__init__()
+        self.node = service
+        self._options = options
+        self._daemon = daemon
+        service.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        """Bind the address, while the process still may."""
+        try:
+            super().privilegedStartService()
+        except (ListenError, ConfigurationError) as error:
+            mistake = self._options.mistake(error)
+            if not self._daemon:
+                raise mistake from None
+            # twistd tells the daemon's parent, removes the pid file and lets the error end the process.
+            sys.excepthook = lambda kind, reason, traceback: print(reason, file=sys.stderr)
+            raise RuntimeError(mistake.code) from None
+
+    def startService(self) -> None:
+        """Start the node; ``twist`` begins here."""
+        if not self._daemon and self.node.listening is None:
+            self.privilegedStartService()
+        super().startService()
+
+
+def _identity(data_dir: str | None, uid: int | None, gid: int | None) -> Identity | None:
+    """Return the identity in a data directory, which belongs to the user that the process will become.
+
+    In the directory everything is done as that user: what they may have planted there makes root do nothing.
+
+    :param uid: of that user; None if it stays the one it is.
+    :param gid: of its group; None for the user's own.
+    """
+    if uid is not None and os.geteuid() not in (0, uid):
+        raise ConfigurationError(f"--uid: to become the user with the uid {uid}, start it as root")
+    if data_dir is None:
+        return None
+    if uid is None or uid == os.geteuid():
+        return Identity.in_directory(data_dir)
+    if gid is None:
+        gid = _group_of(uid)
+    directory = Path(data_dir)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+            os.chown(directory, uid, gid, follow_symlinks=False)
+        identity: Identity = runAsEffectiveUser(uid, gid, Identity.in_directory, data_dir)
+        return identity
+    except OSError as error:
+        raise ConfigurationError(f"data directory {data_dir!r}: {error.strerror or error}") from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error} (as the user with the uid {uid})") from None
+
+
+def _group_of(uid: int) -> int:
+    import pwd  # there is none on Windows, nor --uid
+
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        raise ConfigurationError(f"--uid: no user has the uid {uid}, so its group has to be given by --gid") from None
+
+
+class _Trial:
+    """A reactor by which a server endpoint finds out whether it may listen, and no more."""
+
+    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
+        """Bind as Twisted's reactors do, and let go."""
+        ipv6 = isIPv6Address(interface)
+        try:
+            with socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET) as trial:
+                if os.name == "posix":
+                    trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(socket.getaddrinfo(interface, port)[0][4] if ipv6 else (interface, port))
+        except OSError as error:
+            raise CannotListenError(interface, port, error) from None
+
+
+def _try_to_listen(where: str) -> None:
+    """Find out whether an address is free, if that can be done without taking it.
+
+    :raises ListenError: when it is not.
+    """
+
+    failures: list[Failure] = []
+    _ = maybeDeferred(serverFromString(_Trial(), where).listen, Factory()).addErrback(failures.append)
+    for error in [failure.value for failure in failures]:
+        if isinstance(error, CannotListenError):  # other endpoints than tcp can't be tried
+            raise ListenError(where, error.socketError.strerror or str(error.socketError))
