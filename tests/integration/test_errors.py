@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
@@ -646,6 +647,25 @@ class CancelTests(NetworkTestCase):
 
 
 class JoinTests(NetworkTestCase):
+    async def test_bootstrap_dials_first(self) -> None:
+        """A node joins even if its bootstrap node has linked it before, so that its own connection is superfluous."""
+
+        class Longest(random.Random):
+            def uniform(self, a: float, b: float) -> float:
+                return b
+
+        port = await self.free_port()
+        slow = settings(backoff_first=0.5, backoff_cap=0.5, backoff_late_cap=0.5)
+        node = self.make(2, (HOST, port), settings=slow, rng=Longest())
+        started = node.start_node()
+        await until(lambda: node.status.bootstraps[0].attempts)
+        bootstrap = await self.bootstrap(port=port, peers=[(2, HOST, node.port)])
+        await until(lambda: node.factory.links())
+        self.assertFalse(node.status.joined)
+        await started
+        self.assertTrue(node.status.joined)
+        self.assertEqual([peer.node_id for peer in bootstrap.get_peers()], [2])
+
     async def test_id_taken(self) -> None:
         """Two nodes claim one id at a bootstrap node: the second is refused, the first is left alone."""
         bootstrap = await self.bootstrap()
