@@ -68,7 +68,13 @@ def check_life(programs: Path, *install: str | Path, cwd: Path, has_plugin: bool
     run(python, "-m", "pip", "install", *install, cwd=cwd)
     said = run(python, "-I", "-W", "error", "-c", "import netlayer, twisted.internet", cwd=cwd)
     require(not said, f"importing netlayer prints:\n{said}")
-    require(("netlayer-node" in run(programs / "twistd", "--help", cwd=cwd)) == has_plugin, "twistd misses the plugin")
+    for program in ("twistd", "twist"):
+        listed = run(programs / program, "--help", cwd=cwd)
+        for command in ("netlayer-bootstrap", "netlayer-node"):
+            require((command in listed) == has_plugin, f"{program} misses {command}")
+            if has_plugin:
+                said = run(programs / program, command, "--version", cwd=cwd)
+                require(said.startswith("netlayer "), f"{program} {command} --version prints:\n{said}")
     run(python, "-m", "pip", "uninstall", "--yes", "netlayer", cwd=cwd)
     run(python, "-I", "-c", "import twisted.plugins; assert twisted.plugins.__file__", cwd=cwd)
     require("netlayer" not in run(programs / "twistd", "--help", cwd=cwd), "twistd still lists the removed plugin")
