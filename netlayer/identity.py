@@ -67,14 +67,14 @@ class Identity:
 
         :raises ConfigurationError: as :meth:`load_or_create` does, or when the directory can't be made.
         """
-        name = os.fspath(data_dir)
-        if not name:
-            raise ConfigurationError("the data directory has an empty name")
+        if not isinstance(data_dir, (str, os.PathLike)) or not os.fspath(data_dir):
+            raise ConfigurationError(f"a data directory is a path, not {data_dir!r}")
         try:
-            Path(name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(f"data directory {name!r}: {error.strerror or error}") from None
-        return cls.load_or_create(Path(name) / "identity.pem")
+            Path(data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:  # ValueError: an embedded null byte
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"data directory {os.fspath(data_dir)!r}: {reason}") from None
+        return cls.load_or_create(Path(data_dir) / "identity.pem")
 
     @classmethod
     def load_or_create(cls, path: str | os.PathLike[str]) -> Identity:

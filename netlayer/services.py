@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from netlayer.addresses import Address, PeerInfo, parse_address
 from netlayer.bootstrap import BootstrapFactory
@@ -84,13 +84,17 @@ class PeerService(Service, LinkObserver):
         admission: str | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        if not IReactorTime.providedBy(reactor):
+            raise ConfigurationError(f"reactor is Twisted's reactor, or what stands in for it, not {reactor!r}")
         if settings is not None and not isinstance(settings, Settings):
             raise ConfigurationError(f"settings is an object of netlayer.Settings, not {settings!r}")
         if identity is not None and not IIdentity.providedBy(identity):
             raise ConfigurationError(f"identity is an object such as netlayer.Identity, not {identity!r}")
+        if rng is not None and not isinstance(rng, random.Random):
+            raise ConfigurationError(f"rng is a random.Random, not {rng!r}")
         if admission not in (None, "open"):
             raise ConfigurationError(f"admission is 'open' in this version, not {admission!r}")
-        self._reactor = reactor
+        self._reactor: Any = reactor
         self._listening = Listening(reactor, listen, settings if settings is not None else Settings())
         self._advertise = parse_address(advertise) if advertise is not None else None
         # Each once, however often it is named.

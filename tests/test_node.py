@@ -69,9 +69,14 @@ class DescriptionTests(SynchronousTestCase):
             ("'trust me'", (2, "localhost", 8001), {"admission": "trust me"}),
             ("''", (2, "localhost", 8001), {"network": ""}),
             ("/dev/null", (2, "localhost", 8001), {"data_dir": "/dev/null/here"}),
+            ("''", (2, "localhost", 8001), {"data_dir": ""}),
+            ("5", (2, "localhost", 8001), {"data_dir": 5}),
+            ("null", (2, "localhost", 8001), {"data_dir": "a\0b"}),
+            ("'select'", (2, "localhost", 8001, ("example.org", 8000)), {"reactor": "select"}),
+            ("'dice'", (2, "localhost", 8001), {"rng": "dice"}),
         ):
             with self.assertRaises(ConfigurationError) as caught:
-                self.node(*arguments, **options)
+                Node(*arguments, **{"reactor": MemoryReactorClock(), **options})
             self.assertIn(wrong, str(caught.exception))
 
     def test_one_bootstrap(self) -> None:

@@ -115,7 +115,7 @@ class OptionsTests(SynchronousTestCase):
             (("--id", "2", "--peer", "tcp:port=65536:host=localhost"), "not 65536"),
             (("--id", "2", "--advertise", "x"), "'x'"),
             (("--id", "2", "--network", ""), "a network is named by 1 to 64 printable characters, not ''"),
-            (("--id", "2", "--data-dir", ""), "the data directory has an empty name"),
+            (("--id", "2", "--data-dir", ""), "a data directory is a path, not ''"),
             (("--id", "2", "--data-dir", "/dev/null/x"), "/dev/null/x"),
             (("--id", "2", "--window", "many"), "--window takes a whole number, not 'many'"),
             (("--id", "2", "--window", ""), "--window takes a whole number, not ''"),
