@@ -22,6 +22,7 @@ from netlayer.attempt import Attempt
 from netlayer.config import Settings
 from netlayer.driver import Driver
 from netlayer.errors import ConfigurationError, DeliveryError, LinkLost, NodeStopped, PeerUnreachable
+from netlayer.handling import handling
 from netlayer.identity import Identity
 from netlayer.interfaces import IIdentity
 from netlayer.nodelog import NodeLog
@@ -186,7 +187,13 @@ class PeerFactory(Factory):
         """
         tag, payload = encode_value(data, max_packet=self.settings.max_packet)
         flags = (Flag.RECEIPT_NOW if confirm else 0) | (Flag.BROADCAST if broadcast else 0)
-        return OutgoingPacket(tag, payload, flags=flags, shared=SharedPayload() if broadcast else None)
+        return OutgoingPacket(
+            tag,
+            payload,
+            flags=flags,
+            shared=SharedPayload() if broadcast else None,
+            from_handler=handling.get().factory is self,
+        )
 
     def submit(self, remote: Remote, packet: OutgoingPacket) -> int:
         """Queue a packet for a peer and return its number."""
@@ -221,7 +228,9 @@ class PeerFactory(Factory):
             if link.is_parting:
                 confirmed[remote.node_id] = fail(PeerUnreachable(remote.node_id, 0, "the link ends"))
                 continue
-            packet = OutgoingPacket(first.tag, first.payload, flags=first.flags, shared=first.shared)
+            packet = OutgoingPacket(
+                first.tag, first.payload, flags=first.flags, shared=first.shared, from_handler=first.from_handler
+            )
             try:
                 confirmed[remote.node_id] = remote.submit_confirmed(packet)
             except DeliveryError as error:

@@ -74,10 +74,10 @@ class PeerProtocol(Driver):
         """This connection carries no packets any more. What it has received was handed over before."""
 
     def sending_paused(self) -> Any:
-        """More than half of the send queue is filled: stop sending for a while, or see QueueFull soon."""
+        """The send queue is three quarters full: stop sending for a while, or see QueueFull soon."""
 
     def sending_resumed(self) -> Any:
-        """Less than a quarter of the send queue is filled, after :meth:`sending_paused`."""
+        """The send queue is half empty again, after :meth:`sending_paused`."""
 
     def _session(self) -> Remote:
         if self.peer is None:

@@ -72,7 +72,7 @@ class Remote:
         :raises PacketTooLarge: when the peer takes no packets of this size.
         """
         number = self.delivery.submit(packet)
-        if not self.sending_paused and self.delivery.queued >= self.delivery.queue_limit // 2:
+        if not self.sending_paused and self.delivery.queued >= self.delivery.queue_limit * 3 // 4:
             self.sending_paused = True
             if self.link is not None:
                 self.link._sending_paused()
@@ -155,7 +155,7 @@ class Remote:
                 peer=self.node_id,
                 numbers=unknown,
             )
-        if self.sending_paused and self.delivery.queued <= self.delivery.queue_limit // 4:
+        if self.sending_paused and self.delivery.queued <= self.delivery.queue_limit // 2:
             self.sending_paused = False
             if self.link is not None:
                 self.link._sending_resumed()

@@ -31,7 +31,6 @@ from netlayer.sansio.streams import OutgoingPacket, OutgoingStream
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
     MIN_MAX_FRAME,
-    MIN_WINDOW,
     Ack,
     Done,
     Flag,
@@ -71,7 +70,7 @@ class Delivery:
         # the present link
         self._attached = False
         self._accepts_new = False
-        self._window = MIN_WINDOW
+        self._window = settings.window
         self._max_packet = settings.max_packet
         self._part_size = settings.buffer_size
         self._part_from = 0  # how much of the packet at the cursor was written
@@ -82,15 +81,19 @@ class Delivery:
     def submit(self, packet: OutgoingPacket) -> int:
         """Queue a packet and return its number.
 
+        What handlers send may fill the other half of both limits: if requests could fill the queues of both ends, their
+        handlers would find no room for the replies without which they can't finish.
+
         :raises QueueFull: when the queue is at its limit, or is the longest while the node is at its own.
         :raises PacketTooLarge: when the peer takes no packets of this size.
         """
         if len(packet.payload) > self._max_packet:
             raise PacketTooLarge(len(packet.payload), self._max_packet)
-        limit = self.queue_limit
+        limit, node_limit = self.queue_limit, self._settings.node_queue_limit // 2
+        if packet.from_handler:
+            limit, node_limit = limit * 2, node_limit * 2
         if self.queued >= limit:
             raise QueueFull(self.peer_id, self.queued, limit)
-        node_limit = self._settings.node_queue_limit
         if self._load.queued >= node_limit and self._load.is_longest(self._queue):
             raise QueueFull(self.peer_id, self._load.queued, node_limit)
         self._number += 1
@@ -302,8 +305,12 @@ class Delivery:
 
     @property
     def queue_limit(self) -> int:
-        """Bytes from which on packets are refused; two windows of the peer at most, as no more can be in flight."""
-        return min(self._settings.queue_limit, 2 * self._window) if self._attached else self._settings.queue_limit
+        """Bytes from which on packets are refused, or those of handlers from twice as many on.
+
+        More than two windows can't be in flight, so no more may wait. A peer that has not told its window is taken to
+        have the same as this node.
+        """
+        return min(self._settings.queue_limit // 2, self._window)
 
     @property
     def idle(self) -> bool:

@@ -23,6 +23,7 @@ class OutgoingPacket:
     :ivar number: the caller's number for it; the wire counts for itself.
     :ivar waiter: whatever the driver wants to find again when the packet is settled, or None if nobody waits.
     :ivar deadline: the time at which the caller gives up, or None.
+    :ivar from_handler: whether a handler sends it, which has not finished: it may use more of the queue.
     :ivar queue: the send queue that it is charged to.
     :ivar queued: whether it waits there; if not, a stream holds it.
     :ivar written: whether any of it was ever written to the peer, by whichever connection.
@@ -35,6 +36,7 @@ class OutgoingPacket:
         "deadline",
         "error",
         "flags",
+        "from_handler",
         "number",
         "payload",
         "queue",
@@ -55,6 +57,7 @@ class OutgoingPacket:
         waiter: Any = None,
         deadline: float | None = None,
         shared: SharedPayload | None = None,
+        from_handler: bool = False,
     ) -> None:
         self.number = 0
         self.tag = tag
@@ -63,6 +66,7 @@ class OutgoingPacket:
         self.waiter = waiter
         self.deadline = deadline
         self.shared = shared
+        self.from_handler = from_handler
         self.charge = len(payload) + PACKET_OVERHEAD
         self.queue: Any = None
         self.queued = True

@@ -11,19 +11,27 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
 
 from netlayer import DataPacket, Node, PeerProtocol, PeerService
-from netlayer.errors import DeliveryTimeout, HandlerFailed, LinkLost
-from tests.integration.network import HOST, KIB, NetworkTestCase, reactor, settings, turns, until
+from netlayer.errors import DeliveryTimeout, HandlerFailed, LinkLost, QueueFull
+from tests.integration.network import HOST, KIB, MIB, NetworkTestCase, reactor, settings, turns, until
 
 #: A window that few packets fill.
 SMALL = settings(window=64 * KIB)
 
 
-async def deliver(node: Any, peer: int, values: list[Any], *, most: int = 96 * KIB) -> None:
-    """Send packets and wait for all receipts; of the queue's 128 KiB only `most` is used, the rest is for replies."""
-    sent = []
+async def deliver(node: Any, peer: int, values: list[Any], *, most: int = 8 * MIB) -> None:
+    """Send packets, as many at once as the queue takes, or `most` bytes, and wait for all receipts."""
+
+    def taken(value: Any) -> bool:
+        refusals: list[Any] = []
+        done = node.send_data(peer, value).addErrback(lambda failure: refusals.append(failure.trap(QueueFull)))
+        sent.extend([] if refusals else [done])
+        return not refusals
+
+    sent: list[Deferred[None]] = []
     for value in values:
         await until(lambda: node.link(peer).queued < most)
-        sent.append(node.send_data(peer, value))
+        while not taken(value):
+            await turns(1)
     await gatherResults(sent, consumeErrors=True)
 
 

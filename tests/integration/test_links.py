@@ -348,20 +348,20 @@ class HookTests(FactoryTestCase):
         self.assertEqual(len(self.logged("warn", node=1, containing="packet 1 to peer 2 failed")), 1)
 
     async def test_pausing(self) -> None:
-        """sending_paused() comes at half the queue, sending_resumed() at a quarter, QueueFull only after both."""
-        a, _ = await self.pair(settings=settings(queue_limit=256 * 1024))
+        """sending_paused() comes at three quarters of the queue, sending_resumed() at half, QueueFull after both."""
+        a, _ = await self.pair(settings=settings(queue_limit=512 * 1024))
         link = a.links()[0]
         sent = 0
         while (2, "paused") not in a.application:
             link.send_packet(b"x" * 10_000)
             sent += 1
-        self.assertTrue(0 <= link.queued - 128 * 1024 < 11_000)
+        self.assertTrue(0 <= link.queued - 192 * 1024 < 11_000)
         with self.assertRaises(QueueFull):
             while True:
                 link.send_packet(b"x" * 10_000)
         self.assertTrue(0 <= link.queued - 256 * 1024 < 11_000)
         await until(lambda: (2, "resumed") in a.application)
-        self.assertLess(link.queued, 64 * 1024 + 11_000)
+        self.assertLess(link.queued, 128 * 1024 + 11_000)
         await link.when_drained()
         self.assertEqual(a.application, [(2, "ready"), (2, "paused"), (2, "resumed")])
 
@@ -377,8 +377,8 @@ class HookTests(FactoryTestCase):
         self.assertEqual(a.application, [(2, "ready"), (2, "paused"), (2, "resumed")])
 
     async def test_paused_across_links(self) -> None:
-        """A queue that is half full when the link breaks pauses the protocol of the next link."""
-        a, b = await self.pair(settings=settings(queue_limit=256 * 1024))
+        """A queue that is nearly full when the link breaks pauses the protocol of the next link."""
+        a, b = await self.pair(settings=settings(queue_limit=512 * 1024))
         link = a.links()[0]
         link.transport.abortConnection()
         await until(lambda: not a.links() and not b.links())

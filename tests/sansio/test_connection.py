@@ -882,8 +882,8 @@ class GoodbyeTests(ConnectionTestCase):
         """What was not begun fails at once, at both ends; nothing begins after the first GOODBYE."""
         self.us.handles = self.peer.handles = False
         for side in self.pair.sides:
-            for _ in range(80):
-                side.send(bytes(KIB))
+            for number in range(80):
+                side.send(bytes(KIB), from_handler=number >= 40)
         there, back = self.us.said(), self.peer.said()
         self.peer.receive(there)
         self.us.receive(back)
@@ -927,7 +927,7 @@ class GoodbyeTests(ConnectionTestCase):
         self.leave(self.peer)
         self.us.receive(self.peer.said())
         self.assertIs(self.us.connection.state, State.LEFT)
-        self.us.send(b"for the next link")
+        self.us.send(b"for the next link", from_handler=True)
         self.peer.receive(first + self.us.said())
         self.exchange_last()
         self.assertEqual([len(packet.data) for packet in self.peer.packets], [100 * KIB])

@@ -181,13 +181,24 @@ class QueueTests(SynchronousTestCase):
 
     def test_full(self) -> None:
         """A packet is taken while the queue stands below its limit; the next one is told that it is full."""
-        us = Party(1, Settings(queue_limit=64 * KIB))
+        us = Party(1, Settings(queue_limit=128 * KIB))
         for _ in range(64 * KIB // PACKET_OVERHEAD - 1):
             us.send()
         us.send(bytes(100 * KIB))
         error = self.assertRaises(QueueFull, us.send)
         self.assertEqual((error.queued, error.limit), (us.delivery.queued, 64 * KIB))
         self.assertEqual(us.delivery.take_settled(), [])
+
+    def test_full_for_handlers(self) -> None:
+        """Half of the queue is for what handlers send; when that is filled too, they are refused like anybody."""
+        us = Party(1, Settings(queue_limit=128 * KIB))
+        for _ in range(64):
+            us.send(bytes(KIB - PACKET_OVERHEAD))
+        self.assertRaises(QueueFull, us.send)
+        for _ in range(64):
+            us.send(bytes(KIB - PACKET_OVERHEAD), from_handler=True)
+        error = self.assertRaises(QueueFull, us.send, from_handler=True)
+        self.assertEqual((error.queued, error.limit), (128 * KIB, 128 * KIB))
 
     def test_full_when_linked(self) -> None:
         """A peer with a small window gets a small queue."""
@@ -196,11 +207,19 @@ class QueueTests(SynchronousTestCase):
         with self.assertRaises(QueueFull) as caught:
             for _ in range(1000):
                 us.send()
-        self.assertEqual(caught.exception.limit, 2 * peer.settings.window)
+        self.assertEqual(caught.exception.limit, peer.settings.window)
+
+    def test_full_before_link(self) -> None:
+        """A peer that has not told its window is taken to have ours; one that has is still believed when it is away."""
+        us, peer = Party(1, Settings(window=128 * KIB)), Party(2)
+        self.assertEqual(us.delivery.queue_limit, 128 * KIB)
+        link(us, peer)
+        us.detach()
+        self.assertEqual(us.delivery.queue_limit, peer.settings.window)
 
     def test_node_full(self) -> None:
         """When the node's memory is used up, only the peer with the longest queue is refused."""
-        settings, load = Settings(queue_limit=64 * KIB, node_queue_limit=64 * KIB), NodeLoad()
+        settings, load = Settings(queue_limit=128 * KIB, node_queue_limit=128 * KIB), NodeLoad()
         slow, fast = Party(1, settings, load=load), Party(2, settings, load=load)
         for _ in range(63):
             slow.send(bytes(KIB - PACKET_OVERHEAD))
@@ -208,6 +227,7 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(load.queued, 64 * KIB)
         error = self.assertRaises(QueueFull, slow.send)
         self.assertEqual((error.queued, error.limit), (64 * KIB, 64 * KIB))
+        slow.send(from_handler=True)
         fast.send()
 
     def test_too_large(self) -> None:
@@ -449,8 +469,8 @@ class LinkTests(LinkedTestCase):
 
     def test_window(self) -> None:
         """No packet is begun while a whole window is without receipts; a receipt makes room."""
-        for _ in range(64 + 20):
-            self.us.send(bytes(KIB - PACKET_OVERHEAD))
+        for number in range(64 + 20):
+            self.us.send(bytes(KIB - PACKET_OVERHEAD), from_handler=number >= 64)
         carry(self.us, self.peer)
         self.assertEqual(len(self.peer.arrived), 64)
         self.peer.finish(self.peer.running[0])
@@ -460,16 +480,16 @@ class LinkTests(LinkedTestCase):
 
     def test_window_for_replies(self) -> None:
         """While a handler of ours runs, twice the window may be used: its replies don't wait behind requests."""
-        for _ in range(127):
-            self.us.send(bytes(KIB - PACKET_OVERHEAD))
+        for number in range(127):
+            self.us.send(bytes(KIB - PACKET_OVERHEAD), from_handler=number >= 64)
         self.us.load.handlers = 1
         carry(self.us, self.peer)
         self.assertEqual(len(self.peer.arrived), 127)
-        self.us.send()
-        self.us.send()
+        self.us.send(from_handler=True)
+        self.us.send(from_handler=True)
         carry(self.us, self.peer)
         self.assertEqual(len(self.peer.arrived), 129)
-        self.assertRaises(QueueFull, self.us.send)
+        self.assertRaises(QueueFull, self.us.send, from_handler=True)
         self.us.load.handlers = 0
         finish_all(self.peer)
         receipts(self.peer, self.us)
@@ -492,7 +512,7 @@ class LinkTests(LinkedTestCase):
         us, peer = Party(1, settings), Party(2, settings)
         link(us, peer)
         us.send(bytes(100 * KIB))
-        us.send()
+        us.send(from_handler=True)
         carry(us, peer)
         self.assertEqual([len(packet.data) for packet in peer.arrived], [100 * KIB])
         finish_all(peer)
@@ -884,14 +904,19 @@ class Courses(RuleBasedStateMachine):
 
     # ---- what may happen
 
-    @rule(size=st.sampled_from((0, 100, KIB, 3 * KIB, 20 * KIB)), timeout=st.booleans(), broadcast=st.booleans())
-    def send(self, size: int, timeout: bool, broadcast: bool) -> None:
+    @rule(
+        size=st.sampled_from((0, 100, KIB, 3 * KIB, 20 * KIB)),
+        timeout=st.booleans(),
+        broadcast=st.booleans(),
+        from_handler=st.booleans(),
+    )
+    def send(self, size: int, timeout: bool, broadcast: bool, from_handler: bool) -> None:
         shared = SharedPayload() if broadcast else None
         deadline = self.us.now + 10.0 if timeout else None
         try:
-            packet = self.us.send(bytes(size), deadline=deadline, shared=shared)
+            packet = self.us.send(bytes(size), deadline=deadline, shared=shared, from_handler=from_handler)
         except QueueFull:
-            assert self.us.delivery.queued >= min(SMALL.queue_limit, 2 * SMALL.window)
+            assert self.us.delivery.queued >= min(SMALL.queue_limit // 2, SMALL.window) * (1 + from_handler)
             return
         if broadcast:
             self.shared[packet] = self.other.send(bytes(size), shared=shared)

@@ -23,6 +23,7 @@ from netlayer.errors import (
     HandlerFailed,
     NodeStopped,
     PeerLost,
+    QueueFull,
     Rejected,
     RemoteProtocolError,
 )
@@ -417,6 +418,70 @@ class ScheduleTests(SynchronousTestCase):
             seen += play(seed).outcomes
         expected = {"NoneType", "HandlerFailed", "PeerLost", "DeliveryTimeout", "PeerUnreachable", "QueueFull"}
         self.assertEqual(expected - seen.keys(), set(), "these schedules are too peaceful")
+
+
+class Busy(Node):
+    """A node that sends requests as fast as its queue takes them, and whose handlers answer each with a reply."""
+
+    def __init__(self, network: Network, side: int, settings: Settings) -> None:
+        super().__init__(network, side, settings, dials=side == 0)
+        self.requests = 60
+        self.outcomes: list[Exception | None] = []
+        network.nodes[side] = self
+        self.request()
+
+    def request(self) -> None:
+        """Send what the queue takes, and try again soon."""
+        try:
+            while self.requests:
+                self.submit(self.packet(self.outcomes.append, from_handler=False))
+                self.requests -= 1
+        except QueueFull:
+            self.network.at(0.02, self, self.request)
+
+    def packet(self, then: Callable[[Exception | None], None], *, from_handler: bool) -> OutgoingPacket:
+        """Return a packet that somebody waits for as long as anybody does."""
+        payload = (b"reply" if from_handler else b"request").ljust(6000)
+        packet = OutgoingPacket(0, payload, flags=Flag.RECEIPT_NOW, waiter=then, from_handler=from_handler)
+        packet.deadline = self.network.now + self.settings.delivery_timeout
+        return packet
+
+    def handle(self, packet: DataPacket) -> None:
+        """Answer a request; the handler finishes when the reply is handled."""
+        if packet.data.startswith(b"reply"):
+            self.handled(packet, None)
+        else:
+            self.load.handlers += 1
+            self.reply(packet)
+
+    def reply(self, packet: DataPacket) -> None:
+        """Send a reply, until the queue takes it."""
+
+        def then(error: Exception | None) -> None:
+            self.load.handlers -= 1
+            self.handled(packet, error and str(error))
+
+        try:
+            self.submit(self.packet(then, from_handler=True))
+        except QueueFull:
+            self.network.at(0.02, self, self.reply, packet)
+
+    def ended(self, packet: OutgoingPacket) -> None:
+        """Tell the sender."""
+        self.network.at(0, self, packet.waiter, packet.error)
+
+
+class FloodTests(SynchronousTestCase):
+    """Requests that fill the queues of both ends leave room for the replies that they wait for."""
+
+    def test_replies(self) -> None:
+        """Two nodes that send each other as many requests as they can, and reply to each, get all of them answered."""
+        for seed in range(20):
+            network = Network(seed)
+            nodes = [Busy(network, side, Settings(window=64 * KIB)) for side in (0, 1)]
+            network.run(10.0)
+            for node in nodes:
+                self.assertEqual(node.outcomes, [None] * 60, f"seed {seed}, side {node.side}")
 
 
 if __name__ == "__main__":
