@@ -5,91 +5,36 @@ from __future__ import annotations
 import ast
 import re
 import runpy
-import textwrap
-from collections.abc import Iterator
-from pathlib import Path
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 import netlayer
 from netlayer import errors
+from tests.pages import DOCS, README, ROOT, directives, holds, pages, targets
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-README = ROOT / "README.rst"
-
+LAYERING = ROOT / "tests" / "test_layering.py"
 INSTALL = "python -m pip install"
 
 
-def pages() -> dict[Path, str]:
-    """Return the text of the README and of every page of the documentation."""
-    paths = [README, *(path for path in DOCS.rglob("*.rst") if not {"_build", "newsfragments"} & set(path.parts))]
-    return {path: path.read_text("utf-8") for path in sorted(paths)}
-
-
-def indented(lines: list[str], start: int) -> list[str]:
-    """Return the block that is indented more than line `start` and follows it."""
-    margin = len(lines[start]) - len(lines[start].lstrip())
-    block = []
-    for line in lines[start + 1 :]:
-        if line.strip() and len(line) - len(line.lstrip()) <= margin:
-            break
-        block.append(line)
-    return block
-
-
-def directives(text: str, name: str) -> Iterator[tuple[str, dict[str, str], str]]:
-    """Find the directives of a name: the argument, the options and the dedented content of each."""
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        match = re.match(rf"\s*\.\. {name}::\s*(.*)", line)
-        if match is None:
-            continue
-        block = indented(lines, number)
-        options = {}
-        while block and (option := re.match(r"\s+:([\w-]+):\s*(.*)", block[0])):
-            options[option[1]] = option[2]
-            del block[0]
-        yield match[1].strip(), options, textwrap.dedent("\n".join(block)).strip("\n")
-
-
-def holds(source: str, listing: str) -> bool:
-    """Tell whether `source` has the lines of `listing`, at whatever indentation."""
-    wanted, lines = listing.splitlines(), source.splitlines()
-    return any(
-        textwrap.dedent("\n".join(lines[start : start + len(wanted)])).splitlines() == wanted
-        for start in range(len(lines) - len(wanted) + 1)
-    )
-
-
-def targets(path: Path, text: str) -> Iterator[Path]:
-    """Find the files of this repository that a page links to."""
-
-    def page(name: str) -> Path:
-        return (DOCS / name[1:] if name.startswith("/") else path.parent / name).with_suffix(".rst")
-
-    for role in re.findall(r":doc:`([^`]+)`", text):
-        yield page(re.sub(r".*<(.+)>$", r"\1", role))
-    for _, _, content in directives(text, "toctree"):
-        yield from (page(name) for name in content.split())
-    for link in re.findall(r"`[^`]*<([^`>]+)>`_", text):
-        if "://" not in link:
-            yield path.parent / link.partition("#")[0]
-
-
 class ListingsTests(SynchronousTestCase):
-    """What is shown as code is code that tests/integration/test_examples.py runs."""
+    """What is shown as code is code that tests run.
+
+    tests/integration/test_examples.py runs the examples, test_sessions.py beside it runs what pages show of terminals,
+    the programs of the tutorial among it.
+    """
 
     def setUp(self) -> None:
         self.examples = {path: path.read_text("utf-8") for path in (DOCS / "examples").glob("*.py")}
+        run = [*(DOCS / "tutorial" / "chat").glob("*.py"), *(DOCS / "examples" / "systemd").iterdir(), LAYERING]
+        self.shown = self.examples | {path: path.read_text("utf-8") for path in run}
 
     def test_included(self) -> None:
         """Every file of which a page shows a part exists, and so does the part."""
         for path, text in pages().items():
             for name, options, _ in directives(text, "literalinclude"):
-                source = self.examples.get((path.parent / name).resolve())
-                self.assertIsNotNone(source, f"{path} includes {name}, which is no example")
+                source = self.shown.get((path.parent / name).resolve())
+                self.assertIsNotNone(source, f"{path} includes {name}, which no test runs")
                 for option in ("start-at", "start-after", "end-at", "end-before"):
                     self.assertIn(options.get(option, ""), source, f"{path} includes {name}")
 
@@ -103,6 +48,23 @@ class ListingsTests(SynchronousTestCase):
                     known = any(holds(source, listing) for source in self.examples.values())
                     self.assertTrue(known, f"{path} shows Python that is in no example:\n{listing}")
         self.assertGreater(found, 0)
+
+    def test_no_other(self) -> None:
+        """There is no listing besides: no other language, and no literal block except where a test reads it."""
+        for path, text in pages().items():
+            if path != DOCS / "reference" / "wire-protocol.rst":  # whose listings are bytes
+                languages = {language for language, _, _ in directives(text, "code-block")}
+                self.assertLessEqual(languages, {"python", "console"}, path)
+            if path != README:
+                self.assertEqual(re.findall(r"^(?!\.\. ).*::$", text, re.MULTILINE), [], path)
+
+    def test_readme(self) -> None:
+        """Every command that the README shows is one of a session that is played, those apart that install."""
+        listings = re.findall(r"::\n\n((?:    .+\n)+)", README.read_text("utf-8"))
+        commands = [line.strip() for listing in listings for line in listing.splitlines()]
+        everything = "".join(pages().values())
+        unknown = [line for line in commands if not line.startswith(INSTALL) and f"\n   $ {line}\n" not in everything]
+        self.assertEqual(unknown, [])
 
     def test_examples_are_shown(self) -> None:
         """There is no example that no page mentions."""

@@ -1,0 +1,104 @@
+"""Every terminal session that the documentation shows happens just so: commands are run, their output is compared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from unittest import skipUnless
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.launcher import launcher
+from tests.integration.terminals import Block, play
+from tests.pages import DOCS, directives, pages, sections
+
+#: Sections that any other section of a page needs to be played before it; all pages else are played from top to bottom.
+FIRST = {"tutorial/chat": ("", "A meeting point")}
+#: Programs that pages need and that not every machine has.
+NEEDED = {"howto/run-with-systemd": "systemd-socket-activate"}
+#: So many at once: they wait for each other most of the time.
+PLAYERS = 6
+
+
+def session(text: str) -> list[Block]:
+    """Return the terminal session of a page or of a part of it."""
+    return [
+        Block(options.get("caption", "the terminal"), listing.splitlines())
+        for language, options, listing in directives(text, "code-block")
+        if language == "console"
+    ]
+
+
+@cache
+def sessions() -> dict[str, list[list[Block]]]:
+    """Return the sessions of each page that has any."""
+    found = {}
+    for path, text in pages().items():
+        name = str(path.relative_to(DOCS).with_suffix("")) if path.is_relative_to(DOCS) else path.name
+        if name in FIRST:
+            before = "".join(sections(text)[title] for title in FIRST[name])
+            parts = [before + part for title, part in sections(text).items() if title not in FIRST[name]]
+        else:
+            parts = [text]
+        found[name] = [blocks for part in parts if (blocks := session(part))]
+    return {name: parts for name, parts in found.items() if parts}
+
+
+@cache
+def played() -> dict[str, list[Future[None]]]:
+    """Start to play the sessions of all pages, and return what comes of each."""
+    launcher()
+    players = ThreadPoolExecutor(PLAYERS)
+    return {
+        name: [players.submit(play, part) for part in parts]
+        for name, parts in sessions().items()
+        if name not in NEEDED or shutil.which(NEEDED[name])
+    }
+
+
+@skipUnless(os.name == "posix", "the sessions are those of a POSIX shell")
+class SessionsTests(SynchronousTestCase):
+    def assert_true(self, name: str) -> None:
+        """Wait until the sessions of a page are played: they show what the page says."""
+        for outcome in played()[name]:
+            outcome.result()
+
+    def test_tutorial(self) -> None:
+        """Each step of the tutorial shows what it says, begun anew at the meeting point."""
+        self.assert_true("tutorial/chat")
+
+    def test_first_network(self) -> None:
+        """The first tutorial shows what it says."""
+        self.assert_true("tutorial/first-network")
+
+    def test_twistd(self) -> None:
+        """The commands for operators work in the foreground, as a daemon, under twist, and tell of mistakes."""
+        self.assert_true("howto/run-with-twistd")
+
+    @skipUnless(shutil.which("systemd-socket-activate"), "it comes with systemd")
+    def test_systemd(self) -> None:
+        """A node takes over the socket that systemd has opened."""
+        self.assert_true("howto/run-with-systemd")
+
+    def test_pages(self) -> None:
+        """There is no page with a session that is not played."""
+        tested = {"tutorial/chat", "tutorial/first-network", "howto/run-with-twistd", "howto/run-with-systemd"}
+        self.assertEqual(set(sessions()), tested)
+
+
+@skipUnless(shutil.which("systemd-analyze"), "it comes with systemd")
+class UnitFilesTests(SynchronousTestCase):
+    def test_verified(self) -> None:
+        """The unit files are such as systemd takes."""
+        directory = Path(self.mktemp())
+        directory.mkdir(parents=True)
+        for path in (DOCS / "examples" / "systemd").iterdir():
+            text = path.read_text("utf-8").replace("/opt/netlayer/bin/twistd", "/bin/true")
+            (directory / path.name.replace("@", "@2")).write_text(text, "utf-8")
+        command = ["systemd-analyze", "verify", *map(str, sorted(directory.iterdir()))]
+        verified = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        self.assertEqual((verified.stderr, verified.returncode), ("", 0))
