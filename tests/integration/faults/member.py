@@ -119,6 +119,7 @@ class Member(LineReceiver):
         self._open: set[tuple[int, int]] = set()  # packets whose senders wait, with their peers
         self._plain: dict[tuple[int, int], int] = {}  # by peer and the number that the peer's protocol gave them
         self._sending = 0
+        self._probing = False
 
     async def run(self) -> None:
         """Start; what goes on is said by commands."""
@@ -171,13 +172,18 @@ class Member(LineReceiver):
             await deferLater(reactor, max(0.0, due - reactor.seconds()))
         self._sending -= 1
 
-    async def do_probe(self, peers: list[int], every: float, until: int = 10**9) -> None:
-        """Send each of some peers a small packet again and again."""
+    async def do_probe(self, peers: list[int], every: float) -> None:
+        """Send each of some peers a small packet again and again, until told to be quiet."""
         rng = random.Random(0)
-        for _ in range(until):
+        self._probing = True
+        while self._probing:
             for peer in peers:
                 self._send(peer, "confirmed", "quick", 0, rng)
             await deferLater(reactor, every)
+
+    async def do_quiet(self) -> None:
+        """Send no more probes."""
+        self._probing = False
 
     async def do_drain(self, token: int) -> None:
         """Tell when nothing is under way any more."""
