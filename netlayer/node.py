@@ -187,6 +187,8 @@ class Node(Generic[Mode]):
         :raises AlreadyStarted: when the node was started before; NodeStopped, when it was shut down.
         """
         caller = _calling_frame()
+        if self._blocks:
+            reactor_thread.end_at_sigterm(caller)
 
         def start() -> Deferred[NodeStatus]:
             if self._blocks and not self._ended.is_set():
@@ -275,7 +277,7 @@ class Node(Generic[Mode]):
     def wait(self: Node[Twisted]) -> Deferred[None]: ...
 
     def wait(self) -> Any:
-        """Wait until the node is shut down. Ctrl-C shuts it down, and so does a signal handler that calls sys.exit().
+        """Wait until the node is shut down. Ctrl-C and SIGTERM shut it down, and so does a signal handler's sys.exit().
 
         :raises NotStarted: when there is nothing to wait for yet.
         """
@@ -288,7 +290,7 @@ class Node(Generic[Mode]):
         except (KeyboardInterrupt, SystemExit) as end:
             reactor_thread.end_asked_for()
             self._shut_down()
-            if isinstance(end, SystemExit):
+            if isinstance(end, SystemExit) and not isinstance(end, reactor_thread.Terminated):
                 raise
         return None
 

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import multiprocessing.util
 import os
+import signal
 import sys
 import threading
 import time
@@ -22,9 +23,11 @@ from netlayer.logger import begin_script_logging, called_by_test
 
 __all__ = [
     "Stoppable",
+    "Terminated",
     "block_on",
     "default_reactor",
     "end_asked_for",
+    "end_at_sigterm",
     "in_reactor_thread",
     "keep_running",
     "require_blocking_allowed",
@@ -44,6 +47,10 @@ class Stoppable(Protocol):
     """What runs on the thread and can be shut down."""
 
     def stop(self) -> Deferred[None]: ...
+
+
+class Terminated(SystemExit):
+    """SIGTERM ends the script. Whoever waits for the end ends as at Ctrl-C; what is busy leaves with this."""
 
 
 class _Thread:
@@ -139,10 +146,19 @@ def keep_running(what: Stoppable, caller: FrameType | None) -> None:
 
     :param caller: the frame that asked for the start.
     """
-    main = sys.modules.get("__main__")
-    by_script = caller is not None and main is not None and caller.f_globals is main.__dict__
     with _process.changed:
-        _process.running.setdefault(what, by_script and not called_by_test(caller))
+        _process.running.setdefault(what, _by_script(caller))
+
+
+def end_at_sigterm(caller: FrameType | None) -> None:
+    """Let SIGTERM end the script that `caller` belongs to with a goodbye, unless it has a handler for it.
+
+    Nothing is done for imported modules, tests, interactive sessions and children: they may mean something else by it.
+    """
+    mine = threading.current_thread() is threading.main_thread() and not hasattr(sys, "ps1")
+    child = multiprocessing.parent_process() is not None or _forked()
+    if mine and not child and _by_script(caller) and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
 
 
 def end_asked_for() -> None:
@@ -176,6 +192,20 @@ def require_blocking_allowed() -> None:
         "this call would block the running asyncio loop. Either install Twisted's asyncio reactor and give the node "
         "reactor=reactor, or call it through asyncio.to_thread()"
     )
+
+
+def _by_script(caller: FrameType | None) -> bool:
+    """Tell whether a frame belongs to the script that this process runs, and no test has called it."""
+    main = sys.modules.get("__main__")
+    return caller is not None and main is not None and caller.f_globals is main.__dict__ and not called_by_test(caller)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one finds no mercy
+    if _forked():
+        os.kill(os.getpid(), signal.SIGTERM)
+    end_asked_for()
+    raise Terminated(128 + number)  # the exit code that shells give
 
 
 def _forked() -> bool:

@@ -91,13 +91,64 @@ class EndTests(ScriptTestCase):
         self.assertRegex(self.script.err, r"\nKeyboardInterrupt\n\Z")
         self.assertRegex(self.script.log, r"node \d+: stopped\n\Z")
 
-    @script(NODE + "node.start_node(); print('ready')")
+    @script(NODE + "node.start_node()")
     def test_terminated(self) -> None:
-        """SIGTERM ends a script without a goodbye, as any script; the others notice at once."""
+        """SIGTERM ends a script that waits as Ctrl-C does: with a goodbye, as successful."""
         self.script.read(WAITS, stream="err")
+        self.script.process.terminate()
+        self.assertEqual(self.script.wait(within=PROMPT), 0)
+        self.assertRegex(self.script.err, rf"\A{WAITS[1:-1]}\n\Z")
+        self.assert_goodbye()
+
+    @script(NODE + "node.start_node(); print('ready'); time.sleep(60)")
+    def test_terminated_at_work(self) -> None:
+        """SIGTERM ends a script that is busy with a goodbye and the exit code that shells give for it."""
+        self.script.read("^ready$")
+        self.script.process.terminate()
+        self.assertEqual(self.script.wait(within=PROMPT), 128 + signal.SIGTERM)
+        self.assertEqual(self.script.err, "")
+        self.assert_goodbye()
+
+    @script(
+        NODE
+        + """
+node.start_node()
+print("ready")
+try:
+    time.sleep(60)
+except SystemExit:
+    print("caught")
+    time.sleep(60)
+"""
+    )
+    def test_terminated_twice(self) -> None:
+        """A script that won't end at SIGTERM is ended by the second one."""
+        self.script.read("^ready$")
+        self.script.process.terminate()
+        self.script.read("^caught$")
         self.script.process.terminate()
         self.assertEqual(self.script.wait(within=PROMPT), -signal.SIGTERM)
         self.witness.read(rf"^left {self.node_id} None$", within=PROMPT)
+
+    @script(
+        NODE
+        + """
+import os, signal
+node.start_node()
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+os.kill(child, signal.SIGTERM)
+print("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    )
+    def test_terminated_child(self) -> None:
+        """SIGTERM ends a forked child as it ends any process; the node of its parent runs on."""
+        self.script.read(f"^child -{signal.SIGTERM:d}$")
+        self.script.read(WAITS, stream="err")
+        self.script.interrupt()
+        self.assertEqual(self.script.wait(within=PROMPT), 0)
+        self.assert_goodbye()
 
     @script(
         NODE
@@ -238,6 +289,15 @@ node.wait()
         self.assertEqual(self.script.out, "over\n")
         self.assert_goodbye()
 
+    @script(NODE + "node.start_node(); soon_ready(); node.wait(); print('over')")
+    def test_terminated_wait(self) -> None:
+        """SIGTERM ends wait() as Ctrl-C does: the node is shut down and the script goes on."""
+        self.script.read("^ready$")
+        self.script.process.terminate()
+        self.assertEqual(self.script.wait(within=PROMPT), 0)
+        self.assertEqual((self.script.out, self.script.err), ("ready\nover\n", ""))
+        self.assert_goodbye()
+
     @script(
         NODE
         + """
@@ -249,7 +309,7 @@ node.wait()
 """
     )
     def test_terminated(self) -> None:
-        """A SIGTERM handler that calls sys.exit() ends wait() and the script, with a goodbye and its exit code."""
+        """A SIGTERM handler of the script's own ends wait() and the script, with a goodbye and its exit code."""
         self.script.read("^ready$")
         self.script.process.terminate()
         self.assertEqual(self.script.wait(within=PROMPT), 4)
