@@ -199,15 +199,20 @@ class Driver(Protocol):
 
     # ---- hooks, described in PeerProtocol
 
-    def peer_ready(self) -> Any: ...
+    def peer_ready(self) -> Any:
+        """Described in :meth:`netlayer.PeerProtocol.peer_ready`."""
 
-    def packet_received(self, packet: DataPacket) -> Any: ...
+    def packet_received(self, packet: DataPacket) -> Any:
+        """Described in :meth:`netlayer.PeerProtocol.packet_received`."""
 
-    def peer_lost(self, reason: LinkLost) -> Any: ...
+    def peer_lost(self, reason: LinkLost) -> Any:
+        """Described in :meth:`netlayer.PeerProtocol.peer_lost`."""
 
-    def sending_paused(self) -> Any: ...
+    def sending_paused(self) -> Any:
+        """Described in :meth:`netlayer.PeerProtocol.sending_paused`."""
 
-    def sending_resumed(self) -> Any: ...
+    def sending_resumed(self) -> Any:
+        """Described in :meth:`netlayer.PeerProtocol.sending_resumed`."""
 
     # ---- for the factory and the peer's other connections
 

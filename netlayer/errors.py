@@ -309,6 +309,7 @@ class Rejected(NetlayerError):
     """The other end answered REJECT instead of WELCOME or SELECT.
 
     :ivar code: one of :class:`netlayer.wire.messages.RejectCode`.
+    :ivar text: the other end's own words; show them with care.
     :ivar retry_after: seconds after which another attempt makes sense, or None if nothing was said.
     """
 

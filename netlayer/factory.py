@@ -74,6 +74,8 @@ class PeerFactory(Factory):
     :param reactor: whatever provides IReactorTime.
     :param node_id: an int or a decimal string.
     :param identity: by default a new ephemeral one.
+    :param network: only nodes of the same network link to each other: 1 to 64 printable characters.
+    :param settings: limits and times; see :class:`~netlayer.Settings`.
     :param protocol: the subclass of :class:`PeerProtocol` to build for each connection.
     :param rng: where jitter and stream ids come from; by default the operating system's.
     :param observer: is told of links; see :class:`~netlayer.factory.LinkObserver`.
@@ -141,7 +143,10 @@ class PeerFactory(Factory):
     # ---- commands
 
     def listen(self, endpoint: IStreamServerEndpoint) -> Deferred[IListeningPort]:
-        """Accept connections, over TLS, at an endpoint."""
+        """Accept connections, over TLS, at an endpoint.
+
+        :returns: fires with the listening port, or fails as the endpoint does.
+        """
         return self.security.listen(endpoint, self)
 
     def announce(self, addresses: tuple[NetAddress, ...]) -> None:

@@ -38,7 +38,9 @@ def fingerprint_text(fingerprint: bytes) -> str:
 class Identity:
     """An ECDSA P-256 key pair with its self-signed certificate.
 
-    :ivar fingerprint: 32 bytes that name the participant for life.
+    :param key: the key pair, on the curve P-256.
+    :param certificate: the certificate that carries its public half in TLS; nothing else in it counts.
+    :ivar fingerprint: 32 bytes that name the participant for life: the SHA-256 of the public key's DER encoding.
     :ivar ephemeral: whether the key dies with this process.
     """
 
@@ -65,6 +67,7 @@ class Identity:
     def in_directory(cls, data_dir: str | os.PathLike[str]) -> Identity:
         """Read the identity of a data directory; make the directory and the identity if there are none yet.
 
+        :param data_dir: the directory; the identity is ``identity.pem`` in it.
         :raises ConfigurationError: as :meth:`load_or_create` does, or when the directory can't be made.
         """
         if not isinstance(data_dir, (str, os.PathLike)) or not os.fspath(data_dir):
@@ -82,6 +85,7 @@ class Identity:
 
         Two processes that create the same file at the same moment end with the same identity.
 
+        :param path: of the file; its directory has to exist.
         :raises ConfigurationError: when the file can be read by others, is damaged, or can't be read or written.
         """
         path = Path(path)

@@ -88,6 +88,9 @@ class Node(Generic[Mode]):
     :param data_dir: a directory for what has to outlive the process: the identity.
     :param network: only nodes of the same network link to each other.
     :param admission: ``open``, the default on loopback.
+    :param reactor: of a program that has one; None starts a reactor in a thread when it is needed.
+    :param settings: limits and times; see :class:`~netlayer.Settings`.
+    :param rng: where jitter, stream ids and samples come from; by default the operating system's.
     :raises ConfigurationError: when anything of this makes no sense.
     """
 
@@ -332,10 +335,16 @@ class Node(Generic[Mode]):
             return DataHandler.handle_data(self, packet)
 
         def peer_joined(self, peer: PeerInfo) -> Any:
-            """A peer is linked."""
+            """A peer is linked: proven, and packets can be sent to it.
+
+            :param peer: who it is, and where others are told to dial it.
+            """
 
         def peer_left(self, peer: PeerInfo, reason: LinkLost) -> Any:
-            """A peer is not linked any more."""
+            """A peer is not linked any more.
+
+            :param reason: why; its ``goodbye`` is None if the peer did not take leave.
+            """
 
     # ---- private
 

@@ -71,7 +71,10 @@ class PeerProtocol(Driver):
         """
 
     def peer_lost(self, reason: LinkLost) -> Any:
-        """This connection carries no packets any more. What it has received was handed over before."""
+        """This connection carries no packets any more. What it has received was handed over before.
+
+        :param reason: why; its ``unknown`` are the numbers of plain sends whose outcome nobody will know.
+        """
 
     def sending_paused(self) -> Any:
         """The send queue is three quarters full: stop sending for a while, or see QueueFull soon."""

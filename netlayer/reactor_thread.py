@@ -46,7 +46,8 @@ LOOK_UP = 0.5
 class Stoppable(Protocol):
     """What runs on the thread and can be shut down."""
 
-    def stop(self) -> Deferred[None]: ...
+    def stop(self) -> Deferred[None]:
+        """Shut down; fires when that is done."""
 
 
 class Terminated(SystemExit):

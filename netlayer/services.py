@@ -56,9 +56,12 @@ class PeerService(Service, LinkObserver):
         strings or pairs if the id does not matter.
     :param protocol: the application's subclass of :class:`~netlayer.PeerProtocol`.
     :param advertise: the (host, port) that others are told to dial, if it is not where this node listens.
+    :param settings: limits and times; see :class:`~netlayer.Settings`.
     :param identity: by default that of `data_dir`, or an ephemeral one.
     :param data_dir: a directory for what has to outlive the process: the identity.
+    :param network: only nodes of the same network link to each other: 1 to 64 printable characters.
     :param admission: who may link. ``open``: everybody who can connect; the default, and possible on loopback only.
+    :param rng: where jitter, stream ids and samples come from; by default the operating system's.
     :raises ConfigurationError: when anything of this makes no sense; nothing has been started then.
     """
 
@@ -158,6 +161,8 @@ class PeerService(Service, LinkObserver):
     def stop(self) -> Deferred[None]:
         """Stop listening, say goodbye, let receipts drain, close. Never takes longer than ``shutdown_timeout``.
 
+        The Deferred fires when all that is done; it does not fail.
+
         It may be called at any time and any number of times. In a handler of this node it only begins, as it would have
         to wait for the handler.
         """
@@ -183,6 +188,7 @@ class PeerService(Service, LinkObserver):
         """Send a packet to a peer, which is dialed if it is not linked.
 
         :param peer: ``(peer_id, host, port)``, a :class:`~netlayer.PeerInfo`, or an id alone.
+        :param data: bytes, str, None, bool, int, float, or a list or dict of these.
         :returns: fires when the peer's handler has finished, fails with a :class:`~netlayer.errors.DeliveryError`.
         """
         return maybeDeferred(self._send, peer, data)
@@ -190,7 +196,9 @@ class PeerService(Service, LinkObserver):
     def broadcast(self, data: Any) -> Deferred[BroadcastReport]:
         """Send a packet to all linked peers.
 
-        :returns: fires when all of them have answered or failed.
+        :param data: bytes, str, None, bool, int, float, or a list or dict of these.
+        :returns: fires with a :class:`~netlayer.BroadcastReport` when all of them have answered or failed; fails with
+            :class:`~netlayer.errors.UnsupportedData` or :class:`~netlayer.errors.PacketTooLarge`.
         """
         return maybeDeferred(self._broadcast, data)
 

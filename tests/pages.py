@@ -45,8 +45,9 @@ def directives(text: str, name: str) -> Iterator[tuple[str, dict[str, str], str]
         block = indented(lines, number)
         options = {}
         while block and (option := re.match(r"\s+:([\w-]+):\s*(.*)", block[0])):
-            options[option[1]] = option[2]
-            del block[0]
+            rest = indented(block, 0)
+            options[option[1]] = " ".join([option[2], *map(str.strip, rest)]).strip()
+            del block[: 1 + len(rest)]
         yield match[1].strip(), options, textwrap.dedent("\n".join(block)).strip("\n")
 
 

@@ -15,7 +15,8 @@ class Queue(Protocol):
     """The send queue of one peer."""
 
     @property
-    def queued(self) -> int: ...
+    def queued(self) -> int:
+        """Bytes that wait in it."""
 
 
 class NodeLoad:
