@@ -33,10 +33,12 @@ LATER = """
 def log(log, packet):
     log.info("greeted by {peer}", peer=packet.sender_id)
 """
-#: What the commands run in an interpreter of their own.
-PROGRAMS = {
-    "twistd": ("-c", "from twisted.scripts.twistd import run; run()"),
-    "twist": ("-m", "twisted"),
+#: The application's modules, and the programs as an installation would have them.
+FILES = {
+    "chat.py": CHAT,
+    "later.py": LATER,
+    "twistd.py": "from twisted.scripts.twistd import run; run()",
+    "twist.py": "from twisted.application.twist._twist import Twist; Twist.main()",
 }
 FOREGROUND, DAEMON = ("-n", "--pidfile="), ("--pidfile=node.pid", "--logfile=node.log")
 
@@ -58,8 +60,7 @@ def privileged_port() -> int:
 class TwistdTests(SynchronousTestCase):
     def run_command(self, program: str, *arguments: str, starter: tuple[str, ...] = ()) -> Script:
         """Start a command in a directory that holds the application's modules."""
-        files = {"chat.py": CHAT, "later.py": LATER}
-        process = Script(files, command=(*PROGRAMS[program], *arguments), starter=starter)
+        process = Script(FILES, command=(f"{program}.py", *arguments), starter=starter)
         self.addCleanup(process.kill)
         return process
 
