@@ -28,6 +28,18 @@ PUBLIC = [
 
 INTERFACES = ["IIdentity", "ISecurity"]
 TESTING = [
+    "BlackHole",
+    "ClockJump",
+    "Crash",
+    "Failed",
+    "Fault",
+    "OneWayCut",
+    "Outcome",
+    "Partition",
+    "RefusedAccepts",
+    "Reset",
+    "Scenario",
+    "ScenarioFailed",
     "SeededIdentity",
     "SimulatedConnection",
     "SimulatedHost",
@@ -35,6 +47,10 @@ TESTING = [
     "SimulatedReactor",
     "SimulationError",
     "SimulationTimeout",
+    "SlowLink",
+    "SlowReader",
+    "Stall",
+    "Timeline",
 ]
 
 

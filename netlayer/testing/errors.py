@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SimulationError", "SimulationTimeout"]
+__all__ = ["ScenarioFailed", "ScenarioNotFound", "SimulationError", "SimulationTimeout"]
 
 
 class SimulationError(Exception):
@@ -11,3 +11,11 @@ class SimulationError(Exception):
 
 class SimulationTimeout(SimulationError):
     """What was waited for has not come about in the virtual time that it was given."""
+
+
+class ScenarioFailed(AssertionError):
+    """A run of a scenario has failed; the text tells the seed, what failed, and the command that replays it."""
+
+
+class ScenarioNotFound(SimulationError):
+    """What was named on the command line is no scenario."""

@@ -202,6 +202,12 @@ class SimulatedInternet:
         self.record(b"fault cut", source.number)
         self._cuts[source.number, target.number] = None
 
+    def mend(self, source: SimulatedHost, target: SimulatedHost) -> None:
+        """Have what one host sends reach another again, after :meth:`cut`."""
+        self.record(b"mend", source.number)
+        self._cuts.pop((source.number, target.number), None)
+        self.mended()
+
     def heal(self) -> None:
         """End all partitions and cuts."""
         self.record(b"heal", 0)
@@ -210,10 +216,17 @@ class SimulatedInternet:
             host.group = 0
         self.mended()
 
-    def set_latency(self, one: SimulatedHost, other: SimulatedHost, seconds: float) -> None:
-        """Have bytes between two hosts take so many seconds from now on, both ways."""
+    def set_latency(self, one: SimulatedHost, other: SimulatedHost, seconds: float | None) -> None:
+        """Have bytes between two hosts take so many seconds from now on, both ways.
+
+        :param seconds: None, to have them take as long as their distance says again.
+        """
         self.record(b"fault latency", one.number)
-        self._latencies[one.number, other.number] = self._latencies[other.number, one.number] = seconds
+        for pair in ((one.number, other.number), (other.number, one.number)):
+            if seconds is None:
+                self._latencies.pop(pair, None)
+            else:
+                self._latencies[pair] = seconds
 
     # ---- for hosts, reactors and connections
 

@@ -1,0 +1,269 @@
+"""The command line: runs a scenario for a range of seeds, replays one run, and shrinks a failing one."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+
+import attrs
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner, globalLogPublisher
+from zope.interface import implementer
+
+from netlayer.testing.errors import SimulationError
+from netlayer.testing.loading import load
+from netlayer.testing.progress import Progress
+from netlayer.testing.run import Outcome, simulate
+from netlayer.testing.scenario import Scenario
+from netlayer.testing.shrinking import shrink
+
+__all__ = ["main"]
+
+PASSED, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+#: How many failing runs are told in full; of the others only the seed.
+_TOLD = 5
+#: How many runs a process gets at once.
+_BATCH = 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says.
+
+    :returns: the exit code: 0 if all runs passed, 1 if one failed, 2 for a mistake on the command line or in the
+        scenario's file, 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    try:
+        kind = load(options.scenario)
+        if options.seeds is None:
+            return _one(kind, options)
+        if options.without or options.hosts is not None:
+            raise SimulationError("--without and --hosts belong to one run: give its --seed")
+        return _many(kind, options)
+    except SimulationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISUSED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+# ---- one run
+
+
+def _one(kind: type[Scenario], options: argparse.Namespace) -> int:
+    hosts = _hosts(kind, options.hosts) if options.hosts is not None else None
+    scenario = kind(options.seed, without=options.without, only_hosts=hosts)
+    if options.log:
+        globalLogPublisher.addObserver(_Printer(scenario))
+    outcome = simulate(scenario)
+    print(outcome.story())
+    if outcome.failure is None:
+        return PASSED
+    if options.shrink:
+        _shrink(kind, outcome, options.without, scenario.only_hosts)
+    return FAILED
+
+
+def _hosts(kind: type[Scenario], text: str) -> list[str]:
+    """Return the hosts that ``--hosts`` names: a list of names, or the first so many nodes and all bootstrap nodes."""
+    if not text.isdecimal():
+        return [name for name in text.split(",") if name]
+    whole = kind()
+    nodes = [name for name in whole.host_names if not whole.is_bootstrap(name)]
+    if not 1 <= int(text) <= len(nodes):
+        raise SimulationError(f"--hosts {text}: {kind.__name__} has {len(nodes)} hosts besides its bootstrap nodes")
+    return [name for name in whole.host_names if whole.is_bootstrap(name) or name in nodes[: int(text)]]
+
+
+@implementer(ILogObserver)
+class _Printer:
+    """Prints what the nodes of a run log."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+
+    def __call__(self, event: LogEvent) -> None:
+        if event["log_level"] is not LogLevel.debug and self._scenario.internet is not None:
+            print(f"{self._scenario.now:9.3f} s  {formatEvent(event)}")
+
+
+# ---- many runs
+
+
+@attrs.define
+class _Tally:
+    """What came of the runs so far."""
+
+    runs: int = 0
+    events: int = 0
+    seconds: float = 0.0
+    took: float = 0.0
+    slowest: float = 0.0
+    failed: list[Outcome] = attrs.Factory(list)
+
+    def add(self, outcome: Outcome) -> None:
+        self.runs += 1
+        self.events += outcome.events
+        self.seconds += outcome.seconds
+        self.took += outcome.took
+        self.slowest = max(self.slowest, outcome.settled_after or 0.0)
+        if outcome.failure is not None:
+            self.failed.append(outcome)
+
+    def summary(self) -> str:
+        passed = self.runs - len(self.failed)
+        return (
+            f"{passed:,} of {self.runs:,} runs passed, {len(self.failed):,} failed; "
+            f"settled after {self.slowest:.2f} s at most; {self.events:,} events in {self.seconds:,.0f} virtual "
+            f"seconds, {self.took / max(1, self.runs) * 1000:.1f} ms of CPU a run"
+        )
+
+    @property
+    def note(self) -> str:
+        return f"{len(self.failed)} failed"
+
+
+def _many(kind: type[Scenario], options: argparse.Namespace) -> int:
+    first, last = options.seeds
+    kind(first)  # whoever has made a mistake learns it before processes are started
+    tally, began = _Tally(), time.monotonic()
+    progress = Progress(last - first + 1, sys.stderr)
+    seeds = range(first, last + 1)
+    outcomes = _in_processes(options.scenario, seeds, options.jobs) if options.jobs > 1 else _here(kind, seeds)
+    try:
+        for outcome in outcomes:
+            tally.add(outcome)
+            if outcome.failure is not None:
+                progress.clear()
+                print(outcome.story() if len(tally.failed) <= _TOLD else _brief(outcome), flush=True)
+                if options.fail_fast:
+                    break
+            progress.tell(tally.runs, tally.note)
+    finally:
+        progress.clear()
+        outcomes.close()
+        print(f"{kind.__name__}: {tally.summary()}; {time.monotonic() - began:.1f} s")
+    if not tally.failed:
+        return PASSED
+    smallest = min(tally.failed, key=lambda outcome: outcome.seed)
+    if options.shrink:
+        _shrink(kind, smallest, (), None)
+    return FAILED
+
+
+def _brief(outcome: Outcome) -> str:
+    return f"{outcome.name} with seed {outcome.seed} failed: {outcome.failure}"
+
+
+def _here(kind: type[Scenario], seeds: range) -> Generator[Outcome, None, None]:
+    for seed in seeds:
+        yield simulate(kind(seed))
+
+
+def _in_processes(place: str, seeds: range, jobs: int) -> Generator[Outcome, None, None]:
+    """Run a scenario in several processes; what comes is in the order of the seeds."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(place,)) as pool:
+        batches = (seeds[start : start + _BATCH] for start in range(0, len(seeds), _BATCH))
+        waiting: list[Future[list[Outcome]]] = [pool.submit(_work, batch) for batch in islice(batches, 4 * jobs)]
+        try:
+            while waiting:
+                yield from waiting.pop(0).result()
+                waiting += [pool.submit(_work, batch) for batch in islice(batches, 1)]
+        except BrokenProcessPool:
+            raise SimulationError("a process that ran scenarios has died: is there memory enough?") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_scenario: type[Scenario]
+
+
+def _begin_worker(place: str) -> None:
+    global _scenario
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    _scenario = load(place)
+
+
+def _work(seeds: range) -> list[Outcome]:
+    return [attrs.evolve(simulate(_scenario(seed)), delivered=None) for seed in seeds]
+
+
+# ---- shrinking
+
+
+def _shrink(kind: type[Scenario], outcome: Outcome, without: Sequence[int], hosts: Sequence[str] | None) -> None:
+    progress = Progress(None, sys.stderr)
+    shrunk = shrink(
+        kind,
+        outcome,
+        without=without,
+        only_hosts=hosts,
+        tried=lambda runs, faults, hosts: progress.tell(runs, f"shrinking: {faults} faults, {hosts} hosts left"),
+    )
+    progress.clear()
+    whole = "nothing more can be dropped" if shrunk.complete else "more might be possible"
+    print(f"\nShrunk in {shrunk.runs} runs, {whole}:\n{shrunk.outcome.story()}")
+
+
+# ---- options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m netlayer.testing",
+        description="Run a scenario in the simulated internet: for a range of seeds, or one run again.",
+        epilog="Exit codes: 0, all runs passed; 1, one failed; 2, a mistake on the command line or in the scenario.",
+    )
+    add = parser.add_argument
+    add("scenario", metavar="FILE_OR_MODULE:SCENARIO", help="such as chat.py:MyScenario or package.module:MyScenario")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seeds", type=_range, metavar="FIRST-LAST", help="run it once for each of these seeds")
+    which.add_argument("--seed", type=_number, default=0, metavar="N", help="run it once, with this one (default: 0)")
+    add("--jobs", type=_positive, default=1, metavar="N", help="processes that run seeds (default: 1)")
+    add("--fail-fast", action="store_true", help="stop at the first run that fails")
+    add("--shrink", action="store_true", help="make the first failing run smaller: fewer faults, then fewer hosts")
+    add("--without", type=_numbers, default=(), metavar="3,5,8-10", help="with --seed: leave these faults out")
+    add("--hosts", metavar="N|NAME,NAME", help="with --seed: run something on these hosts only, or on so many nodes")
+    add("--log", action="store_true", help="with --seed: print what the nodes log, with the virtual time")
+    return parser
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number from 1 on, not {text!r}")
+    return int(text)
+
+
+def _range(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    last = last or first
+    if not (first.isdecimal() and last.isdecimal()) or int(first) > int(last):
+        raise argparse.ArgumentTypeError(f"a range is FIRST-LAST, such as 1-1000, not {text!r}")
+    return int(first), int(last)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers: set[int] = set()
+    for part in text.split(","):
+        try:
+            first, last = _range(part)
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(f"numbers of faults are 3,5,8-10 or the like, not {text!r}") from None
+        if last > 100_000:
+            raise argparse.ArgumentTypeError(f"there is no fault {last}")
+        numbers.update(range(first, last + 1))
+    return tuple(sorted(numbers))

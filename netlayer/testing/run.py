@@ -1,0 +1,293 @@
+"""Running a scenario, and what came of it."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netlayer.testing.errors import SimulationError, SimulationTimeout
+from netlayer.testing.internet import SimulatedInternet
+from netlayer.testing.timeline import Timeline
+
+if TYPE_CHECKING:
+    from netlayer.testing.scenario import Scenario
+
+__all__ = ["Failed", "Outcome", "simulate"]
+
+#: Seconds that all nodes together may take to shut down: each its ten, and the close of its connections.
+_SHUTDOWN = 30.0
+#: How many errors of a run are told.
+_MOST_TOLD = 10
+
+
+@attrs.frozen(kw_only=True)
+class Failed:
+    """Why a run has failed.
+
+    :ivar phase: ``start``, ``workload``, ``invariant``, ``peace``, ``check``, ``shutdown``, ``log``, or ``run`` for
+        what has escaped from everything.
+    :ivar error: the name of the error's class.
+    :ivar text: what it says, and where it was raised.
+    :ivar at: seconds from the beginning.
+    """
+
+    phase: str
+    error: str
+    text: str
+    at: float
+
+    def __str__(self) -> str:
+        return f"{self.phase}, after {self.at:.3f} s: {self.text}"
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What came of a run.
+
+    :ivar name: the scenario's.
+    :ivar faults: the faults that happened, each in words, with its number.
+    :ivar command: what replays it.
+    :ivar failures: why it has failed, first things first; empty if it has not.
+    :ivar trace_hash: see :attr:`SimulatedInternet.trace_hash`; empty on localhost.
+    :ivar events: how many there were; see :attr:`SimulatedInternet.events`.
+    :ivar seconds: how long it took, in virtual seconds.
+    :ivar took: how long it took, in seconds of CPU time.
+    :ivar settled_after: seconds of peace until it had settled, or None if it never did.
+    :ivar delivered: what :meth:`Scenario.delivered` has returned.
+    """
+
+    name: str
+    seed: int
+    faults: tuple[str, ...]
+    command: str
+    failures: tuple[Failed, ...]
+    trace_hash: str
+    events: int
+    seconds: float
+    took: float
+    settled_after: float | None
+    delivered: Any = None
+
+    @property
+    def failure(self) -> Failed | None:
+        """Why it has failed, or None."""
+        return self.failures[0] if self.failures else None
+
+    def story(self) -> str:
+        """Tell it in some lines: the seed, what failed, the timeline, and the command that replays it."""
+        lines = [f"{self.name} with seed {self.seed} {'failed' if self.failures else 'passed'}"]
+        lines += [f"  {failed}" for failed in self.failures]
+        lines += ["  The timeline:" if self.faults else "  Nothing went wrong by itself: there were no faults."]
+        lines += [f"    {fault}" for fault in self.faults]
+        if self.trace_hash:
+            lines += [f"  {self.events:,} events in {self.seconds:.3f} s, trace hash {self.trace_hash}"]
+        lines += ["  Replay it:", f"    {self.command}"]
+        return "\n".join(lines)
+
+
+def simulate(scenario: Scenario) -> Outcome:
+    """Run a scenario in the simulation."""
+    internet = SimulatedInternet(scenario.seed, **scenario.network)
+    for name in scenario.host_names:
+        internet.add_host(name)
+    run = Run(scenario, internet)
+    frozen = hasattr(gc, "freeze")  # what there was before need not be looked at again by gc.collect()
+    if frozen:
+        gc.freeze()
+    try:
+        run.simulate()
+    finally:
+        if frozen:
+            gc.unfreeze()
+    return run.outcome()
+
+
+class Run:
+    """One run of a scenario.
+
+    :param internet: where it runs; its hosts are there, and nothing runs on them.
+    """
+
+    def __init__(self, scenario: Scenario, internet: Any) -> None:
+        scenario.internet = internet
+        self._scenario = scenario
+        self._internet = internet
+        self._began = time.process_time()
+        self._failures: list[Failed] = []
+        self._over = False
+        self._settled_after: float | None = None
+        self._delivered: Any = None
+        self._invariant = _overridden(scenario, "invariant")
+
+    def simulate(self) -> None:
+        """Let virtual time pass until it is over."""
+        errors = _Errors(self._logged)
+        globalLogPublisher.addObserver(errors)
+        try:
+            _ = self._begin()
+            self._internet.run_until(self.after_event, timeout=float("inf"))
+        except SimulationTimeout:
+            self._fail("run", Failure(SimulationError("nothing is left that could happen")))
+        except Exception:
+            self._fail("run", Failure())
+        finally:
+            gc.collect()  # errors of Deferreds that nobody has handled are logged now
+            globalLogPublisher.removeObserver(errors)
+
+    def after_event(self) -> bool:
+        """Look at the invariants; tell whether the run is over."""
+        if self._over:
+            return True
+        if self._invariant is not None:
+            try:
+                self._invariant()
+            except Exception:
+                self._fail("invariant", Failure())
+                return True
+        if self._internet.events > self._scenario.most_events:
+            text = f"more than {self._scenario.most_events:,} events: it has got stuck, or most_events is too small"
+            self._fail("run", Failure(SimulationError(text)))
+            return True
+        return False
+
+    def outcome(self) -> Outcome:
+        """Return what came of it."""
+        scenario, internet = self._scenario, self._internet
+        return Outcome(
+            name=type(scenario).__name__,
+            seed=scenario.seed,
+            faults=tuple(f"{number:4} {fault}" for number, fault in scenario.faults.items()),
+            command=scenario.command(),
+            failures=tuple(self._failures),
+            trace_hash=internet.trace_hash,
+            events=internet.events,
+            seconds=internet.now,
+            took=time.process_time() - self._began,
+            settled_after=self._settled_after,
+            delivered=self._delivered,
+        )
+
+    # ---- private
+
+    def _begin(self) -> Deferred[None]:
+        def failed(failure: Failure) -> None:
+            if failure.check(_Over) is None:
+                self._fail("run", failure)
+
+        def over(_: None) -> None:
+            self._over = True
+
+        return Deferred.fromCoroutine(self._run()).addErrback(failed).addCallback(over)
+
+    async def _run(self) -> None:
+        scenario, internet = self._scenario, self._internet
+        Timeline(internet).play(scenario.faults.values())
+        await self._phase("start", self._start)
+        working = maybeDeferred(lambda: Deferred.fromCoroutine(scenario.workload()))
+        finished: list[Any] = []
+        _ = working.addBoth(finished.append)
+        await internet.sleep(scenario.seconds)
+        latest = internet.now + scenario.peace
+        while True:
+            if finished and isinstance(finished[0], Failure):
+                self._fail("workload", finished[0])
+                raise _Over
+            settled = await self._phase("peace", scenario.settled)
+            if settled and finished:
+                break
+            if internet.now >= latest:
+                what = "it has not settled" if not settled else "the workload has not ended"
+                self._fail("peace", Failure(SimulationTimeout(f"{what} after {scenario.peace:g} s of peace")))
+                raise _Over
+            await internet.sleep(0.05)
+        self._settled_after = internet.now - scenario.seconds
+        await self._phase("check", scenario.check)
+        self._delivered = await self._phase("check", scenario.delivered)
+        await self._phase("shutdown", self._shut_down)
+        await self._phase("shutdown", scenario.check_shutdown)
+
+    async def _phase(self, phase: str, function: Callable[[], Any]) -> Any:
+        try:
+            return await maybeDeferred(_awaited, function)
+        except Exception:
+            self._fail(phase, Failure())
+            raise _Over from None
+
+    def _start(self) -> None:
+        for host in self._scenario.all_hosts:
+            host.run(self._scenario.program(host.name))
+
+    async def _shut_down(self) -> None:
+        internet = self._internet
+        ended = {host.name: host.shutdown() for host in internet.hosts if host.is_running}
+        latest = internet.now + _SHUTDOWN
+        while any(not each.called for each in ended.values()):
+            if internet.now >= latest:
+                late = ", ".join(name for name, each in ended.items() if not each.called)
+                raise SimulationTimeout(f"{late} not shut down after {_SHUTDOWN:g} s")
+            await internet.sleep(0.05)
+        left = [*internet.leftovers(), *(repr(connection) for connection in internet.connections)]
+        if left:
+            more = f" and {len(left) - _MOST_TOLD} more" if len(left) > _MOST_TOLD else ""
+            raise AssertionError(f"left after the shutdown: {'; '.join(left[:_MOST_TOLD])}{more}")
+
+    def _logged(self, event: LogEvent) -> None:
+        """An error that was logged fails the run, unless it was expected."""
+        failure = event.get("log_failure")
+        if failure is None or failure.check(*self._scenario.expected_errors) is None:
+            self._fail("log", failure, formatEvent(event))
+
+    def _fail(self, phase: str, failure: Failure | None, text: str = "") -> None:
+        if len(self._failures) >= _MOST_TOLD:
+            return
+        error = failure.type.__name__ if failure is not None and failure.type is not None else "error"
+        if failure is not None:
+            text = f"{text + ': ' if text else ''}{error}: {failure.value}{_where(failure)}"
+        self._failures.append(Failed(phase=phase, error=error, text=text, at=self._internet.now))
+
+
+@implementer(ILogObserver)
+class _Errors:
+    """Picks the errors out of what is logged."""
+
+    def __init__(self, tell: Callable[[LogEvent], None]) -> None:
+        self._tell = tell
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_level") is LogLevel.critical:
+            self._tell(event)
+
+
+class _Over(Exception):
+    """The run has failed, and that has been told."""
+
+
+async def _awaited(function: Callable[[], Any]) -> Any:
+    """Call a function, which may be ``async`` or return a Deferred."""
+    result = function()
+    return await result if hasattr(result, "__await__") else result
+
+
+def _overridden(scenario: Scenario, name: str) -> Callable[[], object] | None:
+    """Return a method of a scenario if it is not the one that does nothing."""
+    own = getattr(type(scenario), name)
+    base = next(kind for kind in reversed(type(scenario).__mro__) if name in vars(kind))
+    return getattr(scenario, name) if own is not vars(base)[name] else None
+
+
+def _where(failure: Failure) -> str:
+    """Return in which line an error was raised, as far as it is known."""
+    frames = traceback.extract_tb(failure.getTracebackObject())
+    if not frames:
+        return ""
+    last = frames[-1]
+    return f" ({last.filename}:{last.lineno}, in {last.name})"

@@ -1,0 +1,86 @@
+"""The timeline of a run: has its faults begin and end, and knows which of them stand at a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from netlayer.testing.faults import Fault, OneWayCut, Partition
+
+__all__ = ["Timeline"]
+
+
+class Timeline:
+    """Plays faults on an internet.
+
+    :param internet: a :class:`~netlayer.testing.SimulatedInternet`, or what stands for it on localhost.
+    """
+
+    def __init__(self, internet: Any) -> None:
+        self.internet = internet
+        self._standing: list[Fault] = []
+        self._cuts: set[tuple[str, str]] = set()
+
+    def play(self, faults: Iterable[Fault]) -> None:
+        """Have faults begin and end in their time; called at the beginning of the run."""
+        for fault in faults:
+            self.internet.call_later(fault.at, self._begin, fault)
+
+    # ---- for faults
+
+    def host(self, name: str) -> Any:
+        """Return a host."""
+        return self.internet.host(name)
+
+    def connections(self, one: str, other: str) -> list[Any]:
+        """Return the connections that stand between two hosts."""
+        pair = self.host(one), self.host(other)
+        return [connection for connection in self.internet.connections if connection.between(*pair)]
+
+    def reset(self, one: str, other: str, *, one_sided: bool) -> None:
+        """Reset the connections that stand between two hosts, for both or only for the one."""
+        host = self.host(one)
+        for connection in self.connections(one, other):
+            if not one_sided:
+                connection.reset()
+            elif connection.client.host is host:
+                connection.client.reset()
+            else:
+                connection.server.reset()
+
+    def set_latency(self, one: str, other: str, seconds: float | None) -> None:
+        """Have bytes between two hosts take so many seconds, or as many as they took in the beginning."""
+        self.internet.set_latency(self.host(one), self.host(other), seconds)
+
+    def paths_changed(self) -> None:
+        """Cut what the standing partitions and cuts cut together, and nothing else."""
+        internet = self.internet
+        partitions = [fault for fault in self._standing if isinstance(fault, Partition)]
+        groups: dict[tuple[int, ...], list[Any]] = {}
+        for host in internet.hosts:
+            sides = tuple(_side(partition, host.name) for partition in partitions)
+            groups.setdefault(sides, []).append(host)
+        internet.partition(*list(groups.values())[1:])
+        cuts = {(fault.one, fault.other) for fault in self._standing if isinstance(fault, OneWayCut)}
+        for source, target in sorted(self._cuts - cuts):
+            internet.mend(self.host(source), self.host(target))
+        for source, target in sorted(cuts - self._cuts):
+            internet.cut(self.host(source), self.host(target))
+        self._cuts = cuts
+
+    # ---- private
+
+    def _begin(self, fault: Fault) -> None:
+        self._standing.append(fault)
+        if fault.seconds != float("inf"):
+            self.internet.call_later(fault.seconds, self._end, fault)
+        fault.begin(self)
+
+    def _end(self, fault: Fault) -> None:
+        self._standing.remove(fault)
+        fault.end(self)
+
+
+def _side(partition: Partition, host: str) -> int:
+    """Return on which side of a partition a host is."""
+    return next((number for number, group in enumerate(partition.groups, 1) if host in group), 0)
