@@ -102,7 +102,7 @@ class BrokenLinks:
             )
             self._nodes[n].start()
         await gatherResults([Deferred.fromCoroutine(self._started(n)) for n in self._nodes])
-        await self._until(self._whole, "everybody is linked")
+        await self._until(lambda: not self._missing(), lambda: "; ".join(self._missing()))
 
     async def round(self, *, packets: int, seconds: float, kills: int, cuts: int) -> Verdict:
         """Send packets while connections break and processes die, and wait until their outcomes are known.
@@ -132,11 +132,14 @@ class BrokenLinks:
         for proxy in self._proxies.values():
             proxy.stormy = 0.0
         peace = time.monotonic()
-        tokens = {node: node.ask("drain") for node in self._nodes.values()}
-        await self._until(
-            lambda: all(node.answer("drained", token) for node, token in tokens.items()) and self._whole(),
-            "the outcomes are known and everybody is linked",
-        )
+        for node in self._nodes.values():
+            node.ask("drain")
+
+        def open_ends() -> list[str]:
+            busy = [f"{n} waits for outcomes" for n, node in self._nodes.items() if not node.answer("drained")]
+            return busy + self._missing()
+
+        await self._until(lambda: not open_ends(), lambda: "; ".join([*open_ends(), *self.judge().faults[:5]]))
         self._settled.append(time.monotonic() - peace)
         return self.judge()
 
@@ -172,10 +175,15 @@ class BrokenLinks:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     async def _started(self, n: int) -> None:
-        self._proxies[n].target = await self._until(self._nodes[n].started, f"node {n} listens")
+        self._proxies[n].target = await self._until(self._nodes[n].started, lambda: f"node {n} does not listen")
 
-    def _whole(self) -> bool:
-        return all(node.is_linked(n for n in self._nodes if n != node.node_id) for node in self._nodes.values())
+    def _missing(self) -> list[str]:
+        """Return which links there are not."""
+        return [
+            f"{n} is not linked to {other}"
+            for n, node in self._nodes.items()
+            for other in sorted(set(self._nodes) - {n} - node.linked())
+        ]
 
     async def _kill(self, n: int, *, after: float, packets: int) -> None:
         node, rng = self._nodes[n], self._rng
@@ -192,11 +200,11 @@ class BrokenLinks:
     def _later(self, delay: float, call: Callable[[], None]) -> Deferred[None]:
         return deferLater(self._reactor, delay, call)
 
-    async def _until(self, condition: Callable[[], Any], what: str, *, within: float = 60.0) -> Any:
+    async def _until(self, condition: Callable[[], Any], why_not: Callable[[], str], *, within: float = 60.0) -> Any:
         ends = time.monotonic() + within
         while not (result := condition()):
             if time.monotonic() > ends:
-                raise AssertionError(f"not within {within:g} s: {what}")
+                raise AssertionError(f"after {within:g} s: {why_not()}")
             await deferLater(self._reactor, 0.05)
         return result
 

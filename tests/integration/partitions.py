@@ -97,10 +97,8 @@ class Partitions:
         """Send no more, wait until all outcomes are known, and return what the ledger says."""
         for member in self._members.values():
             member.tell("quiet")
-        tokens = {member: member.ask("drain") for member in self._members.values()}
-        wait_until(
-            lambda: all(member.answer("drained", token) for member, token in tokens.items()), lambda: "all outcomes"
-        )
+            member.ask("drain")
+        wait_until(lambda: all(member.answer("drained") for member in self._members.values()), lambda: "all outcomes")
         journals = {life: entries for member in self._members.values() for life, entries in member.journals.items()}
         return judge(journals, alive=set(journals))
 
@@ -150,11 +148,9 @@ class Partitions:
 
     def _disagreements(self, since: float) -> list[str]:
         """Return what there is no agreement about; packets sent before `since` prove nothing."""
-        tokens = {n: member.ask("look") for n, member in self._members.items()}
-        views = {
-            n: wait_until(lambda n=n: self._members[n].answer("look", tokens[n]), lambda: "a view")
-            for n in self._members
-        }
+        for member in self._members.values():
+            member.ask("look")
+        views = {n: wait_until(lambda m=m: m.answer("look"), lambda: "a view") for n, m in self._members.items()}
         links = {n: {peer: (own, other) for peer, own, other in view.details[1]} for n, view in views.items()}
         wrong = []
         for n in self.nodes:

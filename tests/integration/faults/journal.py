@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,10 +59,12 @@ class JournalReader:
             self.entries.append(Entry(at, what, tuple(details)))
         return self.entries
 
-    def find(self, what: str, *details: Any, suits: Callable[[Entry], bool] = lambda _: True) -> Entry | None:
-        """Return the latest entry of a kind whose details begin with these, or None."""
+    def find(self, what: str, *details: Any, after: float = 0.0) -> Entry | None:
+        """Return the latest entry of a kind whose details begin with these, or None; none before a time counts."""
         for entry in reversed(self.read()):
-            if entry.what == what and entry.details[: len(details)] == details and suits(entry):
+            if entry.at < after:
+                return None
+            if entry.what == what and entry.details[: len(details)] == details:
                 return entry
         return None
 

@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,10 @@ class MemberNode:
         self._options = options
         self._process: subprocess.Popen[str] | None = None
         atexit.register(self.kill)
-        self._tokens = 0
+        self._questions = 0
+        self._asked = 0.0
+        self._linked: set[int] = set()
+        self._seen = 0  # how many entries of the present journal that comes from
 
     @property
     def life(self) -> Life:
@@ -71,6 +75,7 @@ class MemberNode:
         """Start a process."""
         path = self._directory / f"node-{self.node_id}-life-{len(self.lives) + 1}"
         self.lives.append(JournalReader(path))
+        self._linked, self._seen = set(), 0
         configuration = {
             "node_id": self.node_id,
             "bootstrap": self.bootstrap,
@@ -109,26 +114,26 @@ class MemberNode:
         self._process.stdin.write(json.dumps({"do": command, **arguments}) + "\n")
         self._process.stdin.flush()
 
-    def ask(self, command: str) -> int:
-        """Give a command that is answered; return the token that stands in the answer."""
-        self._tokens += 1
-        self.tell(command, token=self._tokens)
-        return self._tokens
+    def ask(self, command: str) -> None:
+        """Give a command that is answered."""
+        self._questions += 1
+        self._asked = time.monotonic()
+        self.tell(command, token=self._questions)
 
-    def answer(self, command: str, token: int) -> Entry | None:
-        """Return the answer to a question, or None as long as there is none."""
+    def answer(self, command: str) -> Entry | None:
+        """Return the answer to the latest question, or None as long as there is none."""
         self.check()
-        return self.journal.find(command, token)
+        return self.journal.find(command, self._questions, after=self._asked)
 
-    def is_linked(self, others: Iterable[int]) -> bool:
-        """Tell whether the present process has said of all others that they are linked."""
-        linked = set()
-        for entry in self.journal.read():
+    def linked(self) -> set[int]:
+        """Return who is linked, as the present process has said."""
+        for entry in self.journal.read()[self._seen :]:
+            self._seen += 1
             if entry.what == "ready":
-                linked.add(entry.details[0])
+                self._linked.add(entry.details[0])
             elif entry.what == "lost":
-                linked.discard(entry.details[0])
-        return linked.issuperset(others)
+                self._linked.discard(entry.details[0])
+        return self._linked
 
     def kill(self) -> None:
         """End the present process by SIGKILL."""
