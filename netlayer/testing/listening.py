@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import BaseConnector
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TCPTimedOutError
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TCPTimedOutError
 from twisted.internet.interfaces import IConnector, IListeningPort
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -214,6 +214,9 @@ class _Attempt:
     def _connected(self, transport: SimulatedTransport) -> None:
         if self._over:
             transport.discard()
+            return
+        if not transport.connected:
+            self.failIfNotConnected(ConnectError(string="Connection reset by peer"))
             return
         self._over = True
         connector = self._connector

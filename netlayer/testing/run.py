@@ -195,8 +195,9 @@ class Run:
         working = maybeDeferred(lambda: Deferred.fromCoroutine(scenario.workload()))
         finished: list[Any] = []
         _ = working.addBoth(finished.append)
-        await internet.sleep(scenario.seconds)
-        latest = internet.now + scenario.peace
+        begins = scenario.peace_begins
+        await internet.sleep(begins)
+        latest = begins + scenario.peace
         while True:
             if finished and isinstance(finished[0], Failure):
                 self._fail("workload", finished[0])
@@ -209,7 +210,7 @@ class Run:
                 self._fail("peace", Failure(SimulationTimeout(f"{what} after {scenario.peace:g} s of peace")))
                 raise _Over
             await internet.sleep(0.05)
-        self._settled_after = internet.now - scenario.seconds
+        self._settled_after = internet.now - begins
         await self._phase("check", scenario.check)
         self._delivered = await self._phase("check", scenario.delivered)
         await self._phase("shutdown", self._shut_down)

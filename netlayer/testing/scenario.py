@@ -6,6 +6,7 @@ A scenario says it once; each seed makes another run of it. :mod:`netlayer.testi
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import random
 import sys
@@ -44,7 +45,7 @@ class Scenario:
     nodes: ClassVar[int] = 5
     #: How many hosts run what :meth:`bootstrap` returns; they are called ``bootstrap1`` and so on.
     bootstraps: ClassVar[int] = 1
-    #: Seconds from the beginning in which faults happen and the workload runs.
+    #: Seconds from the beginning in which faults happen and the workload runs. A fault that ends later prolongs them.
     seconds: ClassVar[float] = 60.0
     #: The faults begin after so many of them.
     quiet: ClassVar[float] = 5.0
@@ -158,6 +159,12 @@ class Scenario:
     def running(self) -> list[Any]:
         """What runs on those of the :attr:`hosts` that are not down."""
         return [host.application for host in self.hosts if host.is_running]
+
+    @property
+    def peace_begins(self) -> float:
+        """When everything that goes wrong has gone wrong and was mended, in seconds from the beginning."""
+        ends = [fault.at + fault.seconds for fault in self.faults.values()]
+        return max([self.seconds, *(end for end in ends if math.isfinite(end))])
 
     @property
     def now(self) -> float:

@@ -232,6 +232,11 @@ class SimulatedTransport:
 
     def open(self, protocol: Any) -> None:
         """Give the connection to a protocol of the process."""
+        if not self.connected:  # it came and went before the process has looked
+            protocol.makeConnection(self)
+            lost = Failure(ConnectionLost())
+            self._internet.push(self._internet.now, self._reactor.turn, b"reset", protocol.connectionLost, lost)
+            return
         self.protocol = protocol
         self.reading = True
         protocol.makeConnection(self)
