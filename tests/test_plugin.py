@@ -16,6 +16,7 @@ from unittest import skipIf
 import attrs
 from twisted.application.service import IServiceMaker
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
@@ -161,6 +162,54 @@ class OptionsTests(SynchronousTestCase):
         self.patch(sys, "stdout", said)
         self.assertRaises(SystemExit, self.parse, "--version")
         self.assertRegex(said.getvalue(), rf"\Anetlayer {re.escape(version('netlayer'))}, Twisted [0-9.]+\n\Z")
+
+
+@skipIf(os.name != "posix", "Windows has no such limit")
+class OpenFilesTests(SynchronousTestCase):
+    """How many files a process may have open, each link being one."""
+
+    def make(self, *arguments: str) -> list[str]:
+        """Make a service and return what it warns of."""
+        warnings: list[str] = []
+
+        def keep(event: LogEvent) -> None:
+            if event["log_level"] is LogLevel.warn:
+                warnings.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(keep)
+        self.addCleanup(globalLogPublisher.removeObserver, keep)
+        options = node.Options()
+        options.parseOptions(["--id", "2", *arguments])
+        service.make_service(options, MemoryReactorClock(), PeerService)
+        return warnings
+
+    def test_raised(self) -> None:
+        """A low limit is raised, as far as the system lets everybody, to what the settings ask for."""
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (350, hard))
+        self.assertEqual(self.make("--max-connections", "64", "--max-handshakes", "100"), [])
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (350, hard))
+        self.assertEqual(self.make("--max-connections", "300", "--max-handshakes", "100"), [])
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (464, hard))
+
+    def test_not_enough(self) -> None:
+        """When more is not allowed, the log says so, with the numbers."""
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        if hard == resource.RLIM_INFINITY:
+            self.skipTest("this system has no limit")
+        self.assertEqual(
+            self.make("--max-connections", str(hard)),
+            [
+                f"node 2: this process may have {hard} files open, and max_connections and max_handshakes ask for "
+                f"{hard + 256 + service.OTHER_FILES}"
+            ],
+        )
 
 
 @skipIf(not hasattr(os, "geteuid") or os.geteuid() != 0, "only root can become another user")

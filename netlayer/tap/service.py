@@ -17,6 +17,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
+from twisted.internet.selectreactor import SelectReactor
 from twisted.python.failure import Failure
 from twisted.python.util import runAsEffectiveUser
 
@@ -26,6 +27,11 @@ from netlayer.services import PeerService
 from netlayer.tap.options import NodeOptions
 
 __all__ = ["OperatedService", "make_service"]
+
+#: Files that a process has open besides connections: logs, the reactor's own, the application's, dials under way.
+OTHER_FILES = 64
+#: The select reactor can't see files with higher numbers.
+SELECTABLE_FILES = 1024
 
 
 def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) -> OperatedService:
@@ -56,6 +62,7 @@ def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) ->
         _try_to_listen(options["listen"])
     except (ConfigurationError, ListenError) as error:
         raise options.mistake(error) from None
+    _prepare_for_links(service, reactor)
     return OperatedService(service, options, daemon=not parent.get("nodaemon", True))
 
 
@@ -89,6 +96,34 @@ class OperatedService(MultiService):
         if not self._daemon and self.node.listening is None:
             self.privilegedStartService()
         super().startService()
+
+
+def _prepare_for_links(service: PeerService, reactor: Any) -> None:
+    """Have files enough for the links of a node, which are more than systems allow by default; or warn."""
+    settings = service.factory.settings
+    wanted = settings.max_connections + settings.max_handshakes + OTHER_FILES
+    allowed = _allow_files(wanted, reactor)
+    if allowed < wanted:
+        service.factory.log.warn(
+            "this process may have {allowed} files open, and max_connections and max_handshakes ask for {wanted}",
+            allowed=allowed,
+            wanted=wanted,
+        )
+
+
+def _allow_files(wanted: int, reactor: Any) -> int:
+    """Let this process open so many files, as far as the system and the reactor allow; return how many that are."""
+    try:
+        import resource
+    except ImportError:  # on Windows, where there is no such limit
+        return wanted
+    soft, hard = (wanted if n == resource.RLIM_INFINITY else n for n in resource.getrlimit(resource.RLIMIT_NOFILE))
+    most = min(hard, SELECTABLE_FILES) if isinstance(reactor, SelectReactor) else hard
+    if soft < wanted and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))
+            return min(wanted, most)
+    return min(soft, most)
 
 
 def _identity(data_dir: str | None, uid: int | None, gid: int | None) -> Identity | None:
