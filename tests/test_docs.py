@@ -10,8 +10,8 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 import netlayer
-from netlayer import errors
-from tests.pages import DOCS, README, ROOT, directives, holds, pages, targets
+from netlayer import Settings, errors
+from tests.pages import DOCS, README, ROOT, directives, holds, pages, sections, targets
 
 LAYERING = ROOT / "tests" / "test_layering.py"
 INSTALL = "python -m pip install"
@@ -122,13 +122,26 @@ class ReadmeTests(SynchronousTestCase):
 class ReferenceTests(SynchronousTestCase):
     """The reference names everything that there is."""
 
+    def test_tables(self) -> None:
+        """The tables that docs/tables.py makes of the code are in the pages, and as the code is."""
+        tables, found = runpy.run_path(str(DOCS / "tables.py")), set()
+        for path, text in pages().items():
+            found |= {match["name"] for match in tables["PLACE"].finditer(text)}
+            self.assertEqual(text, tables["page"](text), f"{path}: run python docs/tables.py")
+        self.assertEqual(found, set(tables["TABLES"]))
+
     def test_settings(self) -> None:
-        """The table of settings is what docs/settings_table.py makes of the code."""
-        page = DOCS / "reference" / "settings.rst"
-        current = runpy.run_path(str(DOCS / "settings_table.py"))["page"](page.read_text("utf-8"))
-        self.assertEqual(page.read_text("utf-8"), current, "run python docs/settings_table.py")
-        for field in attrs.fields(netlayer.Settings):
-            self.assertIn(f"``{field.name}``", current)
+        """There is no setting that the reference does not name."""
+        text = (DOCS / "reference" / "settings.rst").read_text("utf-8")
+        self.assertEqual([field.name for field in attrs.fields(Settings) if f"``{field.name}``" not in text], [])
+
+    def test_states(self) -> None:
+        """Each state of a node is in the table, and no other."""
+        page = sections((DOCS / "explanation" / "state-machines.rst").read_text("utf-8"))["A node"]
+        source = (ROOT / "netlayer" / "services.py").read_text("utf-8")
+        self.assertEqual(
+            set(re.findall(r"^   \* - ``(\w+)``$", page, re.MULTILINE)), set(re.findall(r'_state = "(\w+)"', source))
+        )
 
     def test_public_names(self) -> None:
         """Every public name stands in the API reference."""
