@@ -102,6 +102,15 @@ class HealingTests(SynchronousTestCase):
         for node_id in node_ids:
             self.members[node_id] = Member(node_id, self.ports[node_id], self.ports[1] if node_id != 1 else 0)
 
+    def end(self, *node_ids: int) -> float:
+        """End nodes by SIGKILL and return the time."""
+        for node_id in node_ids:
+            killed = self.members[node_id].signal(signal.SIGKILL)
+        for node_id in node_ids:
+            self.members[node_id].process.wait()
+            self.members[node_id].kill()
+        return killed
+
     def network(self, *node_ids: int) -> list[Member]:
         """Return the bootstrap node and these nodes, all linked to each other."""
         self.add(1)
@@ -129,13 +138,24 @@ class HealingTests(SynchronousTestCase):
     def test_killed_and_restarted(self) -> None:
         """A node that is killed and started again at once, on its id and port, is joined and talked to soon."""
         self.network(2, 3)
-        killed = self.members[3].signal(signal.SIGKILL)
-        self.members[3].process.wait()
-        self.members[3].kill()
+        killed = self.end(3)
         self.add(3)
         registered = self.members[3].happened("registered", after=killed, within=HEALED)
         greeted = self.members[3].happened("received 2: hello", after=killed, within=HEALED)
         self.report("killed and restarted, registered and greeted after", registered, greeted)
+
+    def test_swapped_ports(self) -> None:
+        """Two nodes that are killed and started again on each other's port are known by what they say, not by where."""
+        *_, four = self.network(2, 3, 4)
+        killed = self.end(2, 3)
+        self.ports[2], self.ports[3] = self.ports[3], self.ports[2]
+        self.add(2, 3)
+        took = [
+            self.members[n].happened(f"joined {other}", after=killed, within=HEALED)
+            for n, other in ((2, 3), (3, 2), (2, 4), (3, 4), (4, 2), (4, 3))
+        ]
+        took += [four.happened(f"received {n}: hello", after=killed, within=HEALED) for n in (2, 3)]
+        self.report("two killed and restarted with swapped ports, all linked after", max(took))
 
     def test_frozen(self) -> None:
         """A frozen peer is gone when it has been silent for too long, and back soon after it goes on."""
@@ -148,10 +168,8 @@ class HealingTests(SynchronousTestCase):
 
     def test_bootstrap_away(self) -> None:
         """A bootstrap node that was away, and has a new key, gets all nodes back, and newcomers meet the old ones."""
-        bootstrap, two, three = self.network(2, 3)
-        bootstrap.signal(signal.SIGKILL)
-        bootstrap.process.wait()
-        bootstrap.kill()
+        _, two, three = self.network(2, 3)
+        self.end(1)
         time.sleep(OUTAGE)
         started = time.monotonic()
         self.add(1, 4)
@@ -170,6 +188,18 @@ class HealingTests(SynchronousTestCase):
         self.add(1)
         took = self.members[2].happened("registered", after=started, within=HEALED)
         self.report("started before its bootstrap node, registered after", took)
+
+    def test_bootstrap_frozen(self) -> None:
+        """A bootstrap node that is frozen while nodes start, which it accepts and does not answer, is joined later."""
+        self.add(1)
+        self.members[1].read("^started")
+        self.members[1].signal(signal.SIGSTOP)
+        self.add(2, 3)
+        time.sleep(OUTAGE)
+        continued = self.members[1].signal(signal.SIGCONT)
+        took = [self.members[n].happened("registered", after=continued, within=HEALED) for n in (2, 3)]
+        met = self.members[2].happened("joined 3", after=continued, within=HEALED)
+        self.report("frozen bootstrap node back, registered after, linked to each other after", max(took), met)
 
     def test_machine_sleeps(self) -> None:
         """When all processes were frozen for a while, as on a machine that sleeps, nobody is accused for it."""
