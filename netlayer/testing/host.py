@@ -130,7 +130,7 @@ class SimulatedHost:
     def restart(self, *, disk: bool = True) -> Any:
         """Begin a new process, ending the present one if there is one, and run the program that :meth:`run` was given.
 
-        :param disk: whether what was on the disk is still there: :attr:`disk`, and with it the :meth:`identity`.
+        :param disk: whether what was on the disk is still there: ``disk``, and with it the :meth:`identity`.
         :returns: what the program has returned, or None.
         """
         if self.is_running:

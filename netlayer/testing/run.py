@@ -58,7 +58,7 @@ class Outcome:
     :ivar command: what replays it.
     :ivar failures: why it has failed, first things first; empty if it has not.
     :ivar trace_hash: see :attr:`SimulatedInternet.trace_hash`; empty on localhost.
-    :ivar events: how many there were; see :attr:`SimulatedInternet.events`.
+    :ivar events: how many there were; see ``SimulatedInternet.events``.
     :ivar seconds: how long it took, in virtual seconds.
     :ivar took: how long it took, in seconds of CPU time.
     :ivar settled_after: seconds of peace until it had settled, or None if it never did.
