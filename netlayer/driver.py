@@ -218,7 +218,7 @@ class Driver(Protocol):
 
     def _accept(self, remote: Remote) -> None:
         self._remote = remote
-        remote.connections.add(self)
+        remote.connections[self] = None
         self._act(lambda now: self._connection.accept(remote.delivery, now))
         if self._connection.state is State.PROVEN and self._connection.is_arbiter and self._connection.remote:
             remote.proven(self, self._connection.remote.boot)

@@ -49,7 +49,7 @@ class Remote:
         self.node_id = node_id
         self.fingerprint = fingerprint
         self.link: Driver | None = None
-        self.connections: set[Driver] = set()
+        self.connections: dict[Driver, None] = {}  # ordered by age
         self.delivery = Delivery(peer_id=node_id, settings=settings, load=load, rng=rng, now=clock.seconds())
         self._clock = clock
         self._log = log
@@ -207,7 +207,7 @@ class Remote:
         :param session_over: whether the session ends with it, because a GOODBYE was said.
         :returns: the numbers of plain sends that became unknown by that.
         """
-        self.connections.discard(protocol)
+        self.connections.pop(protocol, None)
         if self.link is protocol:
             self.link = None
         unknown: list[int] = []

@@ -187,24 +187,24 @@ class SimulatedInternet:
 
     # ---- faults
 
-    def partition(self, *groups: Iterable[SimulatedHost]) -> None:
+    def partition(self, groups: Iterable[Iterable[SimulatedHost]]) -> None:
         """Split the internet: hosts reach those of their own group only. Hosts not named are one more group."""
-        self.record(b"fault partition", len(groups))
         for host in self._hosts.values():
             host.group = 0
         for number, group in enumerate(groups, 1):
             for host in group:
                 host.group = number
+        self.record(b"fault partition", 0, repr([host.group for host in self._hosts.values()]).encode())
         self.mended()
 
     def cut(self, source: SimulatedHost, target: SimulatedHost) -> None:
         """Have nothing from one host reach another; the other way is not touched."""
-        self.record(b"fault cut", source.number)
+        self.record(b"fault cut", source.number, target.name.encode())
         self._cuts[source.number, target.number] = None
 
     def mend(self, source: SimulatedHost, target: SimulatedHost) -> None:
         """Have what one host sends reach another again, after :meth:`cut`."""
-        self.record(b"mend", source.number)
+        self.record(b"mend", source.number, target.name.encode())
         self._cuts.pop((source.number, target.number), None)
         self.mended()
 

@@ -58,5 +58,6 @@ class SimulatedResolver:
                 resolutionReceiver.addressResolved(IPv4Address("TCP", address, portNumber))
             resolutionReceiver.resolutionComplete()
 
-        reactor.callLater(_LOOKUP, answer)
+        internet = reactor.host.internet
+        internet.push(internet.now + _LOOKUP, reactor.turn, b"resolve", answer)  # it is no timer of the process
         return resolution

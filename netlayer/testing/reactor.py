@@ -255,7 +255,7 @@ class SimulatedReactor:
         return [
             *(f"{name}: {call!r}" for call in self._calls),
             *(f"{name}: {port!r}" for port in self.ports.values()),
-            *(f"{name}: {transport!r}" for transport in self.transports),
+            *(f"{name}: {transport!r}" for transport in self.transports if transport.protocol is not None),
         ]
 
     # ---- for timers and sockets

@@ -1,0 +1,1 @@
+"""Benchmarks, each run by a command of its own."""

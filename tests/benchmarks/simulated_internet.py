@@ -1,0 +1,140 @@
+"""How fast the simulated internet is: run ``python -m tests.benchmarks.simulated_internet``.
+
+Two figures: events a second with 1,000 nodes that are linked in a ring with chords and send to each other, and the wall
+time of 60 virtual seconds of 20 nodes under faults. Medians of several runs; the machine has to be quiet.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import globalLogBeginner
+
+from netlayer import BootstrapService, DataPacket, PeerProtocol, PeerService, Settings
+from netlayer.testing import SimulatedHost, SimulatedInternet
+
+#: Virtual seconds that the ring is measured for.
+SPAN = 20.0
+
+
+class Chatty(PeerProtocol):
+    """Sends its peer a few bytes every now and then, for as long as the link stands."""
+
+    def peer_ready(self) -> None:
+        """Begin."""
+        self._talk()
+
+    def packet_received(self, packet: DataPacket) -> None:
+        """Count it."""
+        self.factory.application += 1
+
+    def _talk(self) -> None:
+        if self.is_link and not self.factory.stopping:
+            self.send_packet(b"x" * 64)
+            self.factory.clock.callLater(self.factory.rng.uniform(0.5, 1.5), self._talk)
+
+
+def ring_node(host: SimulatedHost, hosts: list[SimulatedHost]) -> PeerService:
+    """Return a node that stays linked to the next one and to four further ones around the ring."""
+    here, size = hosts.index(host), len(hosts)
+    targets = [hosts[(here + step) % size] for step in (1, size // 31, size // 11, size // 5, size // 2 - 1)]
+    service = PeerService(
+        host.reactor,
+        node_id=host.number,
+        listen=(host.address, 8000),
+        peers=[(target.number, target.address, 8000) for target in targets],
+        identity=host.identity(),
+        rng=host.rng,
+        protocol=Chatty,
+    )
+    service.factory.application = 0
+    return service
+
+
+def ring(size: int) -> tuple[float, int]:
+    """Return how many events a second a ring is simulated with, and how many packets came through."""
+    internet = SimulatedInternet(seed=1)
+    hosts = internet.add_hosts(size)
+    for host in hosts:
+        host.run(ring_node(host, hosts))
+    internet.advance(5.0)
+    gc.collect()
+    gc.freeze()
+    events, began = internet.events, time.process_time()
+    internet.advance(SPAN)
+    rate = (internet.events - events) / (time.process_time() - began)
+    gc.unfreeze()
+    return rate, sum(host.application.factory.application for host in hosts)
+
+
+def small_node(host: SimulatedHost) -> PeerService:
+    """Return a node of the small network."""
+    service = PeerService(
+        host.reactor,
+        node_id=host.number,
+        listen=(host.address, 8000),
+        bootstraps=[("alpha", 8000)],
+        identity=host.identity(),
+        rng=host.rng,
+        protocol=Chatty,
+        settings=Settings(max_connections=8),
+    )
+    service.factory.application = 0
+    return service
+
+
+def small_bootstrap(host: SimulatedHost) -> BootstrapService:
+    """Return its bootstrap node."""
+    options: dict[str, Any] = {"identity": host.identity(), "rng": host.rng}
+    return BootstrapService(host.reactor, node_id=host.number, listen=(host.address, 8000), **options)
+
+
+def small(seed: int) -> float:
+    """Return the seconds that 60 virtual seconds of 20 nodes take, with a fault about every second."""
+    began = time.process_time()
+    internet = SimulatedInternet(seed=seed)
+    internet.add_host("alpha").run(small_bootstrap)
+    hosts = internet.add_hosts(19)
+    for host in hosts:
+        host.run(small_node)
+    rng, faults = internet.rng, small_faults(internet, hosts)
+    while internet.now < 60.0:
+        internet.advance(rng.uniform(0.5, 1.5))
+        rng.choice(faults)()
+    return time.process_time() - began
+
+
+def small_faults(internet: SimulatedInternet, hosts: list[SimulatedHost]) -> list[Callable[[], object]]:
+    """Return the faults that may happen to the small network."""
+    rng = internet.rng
+
+    def reset() -> None:
+        if internet.connections:
+            rng.choice(internet.connections).reset()
+
+    return [
+        reset,
+        lambda: rng.choice(hosts).restart(disk=rng.random() < 0.5),
+        lambda: rng.choice(hosts).stall(rng.uniform(0.1, 3.0)),
+        lambda: internet.partition([rng.sample(hosts, 10)]),
+        lambda: internet.cut(*rng.sample(hosts, 2)),
+        internet.heal,
+        internet.heal,
+    ]
+
+
+def main() -> None:
+    """Measure, and print the figures."""
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    rates = [ring(1000) for _ in range(3)]
+    print(f"1,000 nodes: {statistics.median(rate for rate, _ in rates):,.0f} events/s, {rates[0][1]:,} packets")
+    times = [small(seed) for seed in range(15)]
+    print(f"20 nodes, 60 virtual seconds, with faults: {statistics.median(times):.3f} s (worst {max(times):.3f} s)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Connections without encryption: what both ends say first."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from netlayer.errors import RemoteProtocolError
+from netlayer.interfaces import ISecurity
+from netlayer.plaintext import Plaintext
+
+ONE, TWO = b"1" * 32, b"2" * 32
+
+
+@implementer(IHandshakeListener)
+class Inner(Protocol):
+    """Notes what it is told."""
+
+    security: ISecurity
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        self.told: list[object] = []
+
+    def handshakeCompleted(self) -> None:
+        """Ask who is there."""
+        try:
+            self.told.append(self.security.proven_fingerprint(self.transport))
+        except RemoteProtocolError as error:
+            self.told.append(str(error))
+
+    def dataReceived(self, data: bytes) -> None:
+        """Note it."""
+        self.told.append(data)
+
+
+class Endpoint:
+    """Remembers the factory that is to listen or to connect."""
+
+    def listen(self, factory: Factory) -> Factory:
+        """Return it."""
+        return factory
+
+    connect = listen
+
+
+class PlaintextTests(SynchronousTestCase):
+    def made(self, security: Plaintext) -> tuple[Inner, StringTransportWithDisconnection]:
+        """Return a protocol inside a connection, and the transport outside."""
+        factory = security.listen(Endpoint(), Factory.forProtocol(Inner))  # type: ignore[arg-type]
+        protocol = factory.buildProtocol(None)  # type: ignore[attr-defined]
+        inner: Inner = protocol.wrappedProtocol
+        inner.security = security
+        transport = StringTransportWithDisconnection()
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        return inner, transport
+
+    def preamble(self, fingerprint: bytes) -> bytes:
+        """Return what an end with this fingerprint says first."""
+        return self.made(Plaintext(fingerprint))[1].value()
+
+    def test_told(self) -> None:
+        """Each end learns the other's fingerprint, then gets the bytes that follow, in every chunking."""
+        stream = self.preamble(TWO) + b"and so on"
+        for size in (1, 7, len(stream)):
+            inner, transport = self.made(Plaintext(ONE))
+            for start in range(0, len(stream), size):
+                transport.protocol.dataReceived(stream[start : start + size])
+            self.assertEqual(inner.told[0], TWO)
+            self.assertEqual(b"".join(inner.told[1:]), b"and so on")  # type: ignore[arg-type]
+
+    def test_waits(self) -> None:
+        """Nobody is believed before the whole preamble is there."""
+        inner, transport = self.made(Plaintext(ONE))
+        transport.protocol.dataReceived(self.preamble(TWO)[:-1])
+        self.assertEqual(inner.told, [])
+
+    def test_another_protocol(self) -> None:
+        """Whoever says something else has no fingerprint; the first wrong byte shows it, and nothing is handed on."""
+        for said in (b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n", self.preamble(TWO)[:5] + b"?"):
+            inner, transport = self.made(Plaintext(ONE))
+            transport.protocol.dataReceived(said)
+            self.assertEqual(inner.told, ["the other end does not speak netlayer in plain text"])
+
+    def test_writes(self) -> None:
+        """What the protocol inside writes follows the preamble."""
+        inner, transport = self.made(Plaintext(ONE))
+        assert inner.transport is not None
+        inner.transport.write(b"hello")
+        self.assertEqual(transport.value(), self.preamble(ONE) + b"hello")
+
+    def test_refused(self) -> None:
+        """A factory that builds nothing refuses the connection."""
+        factory = Factory()
+        factory.buildProtocol = lambda addr: None  # type: ignore[method-assign]
+        for wrap in (Plaintext(ONE).listen, Plaintext(ONE).connect):
+            wrapped = wrap(Endpoint(), factory)  # type: ignore[arg-type,operator]
+            self.assertIs(wrapped.buildProtocol(None), None)
