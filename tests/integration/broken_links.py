@@ -64,7 +64,9 @@ class Figures:
     def __str__(self) -> str:
         settled = sorted(self.settled)
         return (
-            f"{self.verdict}\ncuts: {', '.join(f'{n} {kind}' for kind, n in self.cuts.items())}; kills: {self.kills}\n"
+            f"{self.verdict}\n"
+            f"errors: {', '.join(f'{n} {kind}' for kind, n in self.verdict.errors.items())}\n"
+            f"cuts: {', '.join(f'{n} {kind}' for kind, n in self.cuts.items())}; kills: {self.kills}\n"
             f"all known after: median {settled[len(settled) // 2]:.2f} s, worst {settled[-1]:.2f} s\n"
             f"faults: {len(self.verdict.faults)}"
         )

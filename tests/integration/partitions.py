@@ -22,6 +22,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from tests.integration.faults.journal import Entry
 from tests.integration.faults.ledger import Verdict, judge
 from tests.integration.faults.members import MemberNode
@@ -31,6 +33,20 @@ from tests.integration.processes import wait_until
 __all__ = ["Partitions"]
 
 PORT = 8000
+
+
+@attrs.frozen
+class Cut:
+    """A fault.
+
+    :ivar what: says what it is.
+    :ivar deaf: between whom no packets pass, as (sender, receiver) pairs.
+    :ivar at: since when, on the monotonic clock.
+    """
+
+    what: str
+    deaf: frozenset[tuple[int, int]]
+    at: float = attrs.Factory(time.monotonic)
 
 
 class Partitions:
@@ -69,29 +85,42 @@ class Partitions:
             self._members[n].tell("probe", peers=others, every=self._probe)
         return self._agreement(since=began, within=60.0)
 
-    def cut(self, kind: str) -> str:
-        """Make a fault of a kind, somewhere; return what it is."""
+    def cut(self, kind: str) -> Cut:
+        """Make a fault of a kind, somewhere."""
         everybody = self.network.numbers
         if kind in ("unplugged", "switched off"):
             victim = self._rng.choice(everybody)
             (self.network.unplug if kind == "unplugged" else self.network.switch_off)(victim)
-            return f"{victim} {kind}"
-        size = self._rng.randrange(1, len(everybody))
-        there = sorted(self._rng.sample(everybody, size))
+            return self._cut(f"{victim} {kind}", [victim], both_ways=True)
+        there = sorted(self._rng.sample(everybody, self._rng.randrange(1, len(everybody))))
         here = [n for n in everybody if n not in there]
         if kind == "split":
             self.network.split(there)
-            return f"{here} | {there}"
+            return self._cut(f"{here} | {there}", there, both_ways=True)
         self.network.mute(there, here)
-        return f"{there} not heard by {here}"
+        return self._cut(f"{there} not heard by {here}", there, both_ways=False)
 
-    def heal(self, *, within: float) -> float:
+    def heal(self, cut: Cut, *, within: float) -> float:
         """Undo the fault, and return after how many seconds there was full agreement, which lasts.
 
-        :raises AssertionError: when it took longer than `within` seconds.
+        :raises AssertionError: when it took longer than `within` seconds, or when the fault was none.
         """
+        leaks = self.heard(since=cut.at + 0.5) & cut.deaf  # what had arrived before may be handled a little later
         self.network.heal()
+        if leaks:
+            raise AssertionError(f"{cut.what}, and yet packets arrived between {leaks}")
         return self._agreement(since=time.monotonic(), within=within)
+
+    def heard(self, *, since: float) -> set[tuple[int, int]]:
+        """Return from whom to whom packets have arrived since a time, as (sender, receiver) pairs."""
+        heard = set()
+        for n, member in self._members.items():
+            for entry in reversed(member.journal.read()):
+                if entry.at < since:
+                    break
+                if entry.what == "handled":
+                    heard.add((entry.details[0], n))
+        return heard
 
     def judge(self) -> Verdict:
         """Send no more, wait until all outcomes are known, and return what the ledger says."""
@@ -117,6 +146,10 @@ class Partitions:
             self._remove_directory()
 
     # ---- private
+
+    def _cut(self, what: str, there: list[int], *, both_ways: bool) -> Cut:
+        pairs = [(a, b) for a in there for b in self.network.numbers if b not in there]
+        return Cut(what, frozenset(pairs) | (frozenset((b, a) for a, b in pairs) if both_ways else frozenset()))
 
     def _member(self, n: int, settings: dict[str, float]) -> MemberNode:
         bootstraps = [] if n in self.bootstraps else [[self.network.address(b), PORT] for b in self.bootstraps]
@@ -197,17 +230,18 @@ def run(options: argparse.Namespace) -> None:
         print(f"all agree {partitions.start():.1f} s after the start", flush=True)
         for n in range(options.rounds):
             seconds = rng.uniform(1.0, 20.0)
-            what = partitions.cut(KINDS[n % len(KINDS)])
+            cut = partitions.cut(KINDS[n % len(KINDS)])
             time.sleep(seconds)
-            took.append(partitions.heal(within=options.within))
+            took.append(partitions.heal(cut, within=options.within))
             done = (n + 1) * 30 // options.rounds
             print(
                 f"[{'#' * done}{'.' * (30 - done)}] {n + 1} of {options.rounds}: "
-                f"{what} for {seconds:.1f} s, all agree {took[-1]:.1f} s after the heal",
+                f"{cut.what} for {seconds:.1f} s, all agree {took[-1]:.1f} s after the heal",
                 flush=True,
             )
         verdict = partitions.judge()
-        print(f"{verdict}\nagreement: median {_median(took):.1f} s, worst {max(took):.1f} s")
+        print(f"{verdict}\nerrors: {', '.join(f'{n} {kind}' for kind, n in verdict.errors.items())}")
+        print(f"agreement: median {_median(took):.1f} s, worst {max(took):.1f} s")
         print(f"faults: {len(verdict.faults)}", *verdict.faults[:20], sep="\n")
         good = not verdict.faults
     finally:

@@ -44,10 +44,12 @@ class Verdict:
 
     :ivar faults: whatever must not be; a sentence each.
     :ivar counts: packets by what became of them.
+    :ivar errors: what their senders were told, by the class of the error.
     """
 
     faults: list[str]
     counts: Counter[str]
+    errors: Counter[str]
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {what}" for what, count in self.counts.items())
@@ -59,6 +61,7 @@ def judge(journals: Mapping[Life, Sequence[Entry]], *, alive: set[Life]) -> Verd
     :param alive: the processes that still live; nothing is under way between them any more.
     """
     faults: list[str] = []
+    errors: Counter[str] = Counter()
     fates: defaultdict[Packet, Fate] = defaultdict(Fate)
     last: dict[tuple[Life, Life], int] = {}
     for life, entries in journals.items():
@@ -67,8 +70,10 @@ def judge(journals: Mapping[Life, Sequence[Entry]], *, alive: set[Life]) -> Verd
             match entry.what, *entry.details:
                 case "sent", number, peer, kind, _:
                     fates[Packet(life, number, peer)].kind = kind
-                case "ended", number, peer, outcome, _:
+                case "ended", number, peer, outcome, text:
                     fates[Packet(life, number, peer)].ended.append(outcome)
+                    if text:
+                        errors[text.partition(":")[0]] += 1
                 case "handled", node, sender_life, number, kind, _, flagged:
                     packet = Packet(Life(node, sender_life), number, life.node)
                     fates[packet].handled.append((life.number, flagged))
@@ -92,7 +97,7 @@ def judge(journals: Mapping[Life, Sequence[Entry]], *, alive: set[Life]) -> Verd
         counts[fate.ended[0] if fate.ended else "done" if True in fate.finished else "left by killed senders"] += 1
         counts["redelivered"] += any(flagged for _, flagged in fate.handled)
         counts["handled by two processes"] += len(fate.handled) > 1
-    return Verdict(faults, counts)
+    return Verdict(faults, counts, errors)
 
 
 def _wrong(packet: Packet, fate: Fate, *, alive: bool) -> list[str]:
