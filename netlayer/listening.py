@@ -96,13 +96,13 @@ def _parse(reactor: Any, description: str, settings: Settings) -> IStreamServerE
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description + backlog)
         check_endpoint_port(description, dialed=False)
     except Exception as error:  # endpoint strings raise whatever their parser stumbles over
-        reason: object = error
         if kind == "systemd" and isinstance(error, (IndexError, KeyError)):
-            reason = "systemd has handed over no such socket, or sockets without names (FileDescriptorName)"
+            named = "FileDescriptorName= in the socket unit, --fdname= of systemd-socket-activate"
+            raise ConfigurationError(
+                f"{description!r}: systemd has handed over no such socket by name ({named})"
+            ) from None
         example = "tcp:8000:interface=127.0.0.1"
-        raise ConfigurationError(
-            f"{description!r} is no endpoint to listen at, such as {example!r}: {reason}"
-        ) from None
+        raise ConfigurationError(f"{description!r} is no endpoint to listen at, such as {example!r}: {error}") from None
     return endpoint
 
 

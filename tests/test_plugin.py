@@ -109,7 +109,10 @@ class OptionsTests(SynchronousTestCase):
             (("--id", "2", "--listen", "tcp:port=-1"), "not -1"),
             (("--id", "2", "--listen", "tcp:8000"), "tcp:8000 is not a loopback address"),
             (("--id", "2", "--listen", "tcp:0:interface=192.0.2.1"), "interface=192.0.2.1 is not a loopback address"),
-            (("--id", "2", "--listen", "systemd:domain=INET:index=0"), "systemd has handed over no such socket"),
+            (
+                ("--id", "2", "--listen", "systemd:domain=INET:index=0"),
+                "index=0': systemd has handed over no such socket by name",
+            ),
             (("--id", "2", "--bootstrap", "tcp"), f"'tcp' is {dialed}"),
             (("--id", "2", "--bootstrap", "tcp:localhost:0"), "not 0"),
             (("--id", "2", "--peer", "nonsense:1"), f"'nonsense:1' is {dialed}"),
