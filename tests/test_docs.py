@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import runpy
+from urllib.parse import urlsplit
 
 import attrs
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 import netlayer
@@ -14,6 +17,10 @@ from netlayer import Settings, errors
 from tests.pages import DOCS, README, ROOT, directives, holds, pages, sections, targets
 
 LAYERING = ROOT / "tests" / "test_layering.py"
+#: The sites that pages may link to. A build fetches nothing, so a new one is looked at by whoever adds it.
+OUTSIDE = {"docs.twisted.org", "www.freedesktop.org"}
+#: Files that pages tell a reader to make.
+TO_BE_MADE = {"docs/_build/html", "docs/newsfragments/SHORT-NAME.KIND.rst"}
 INSTALL = "python -m pip install"
 
 
@@ -84,6 +91,26 @@ class LinksTests(SynchronousTestCase):
         ]
         self.assertEqual(missing, [])
 
+    def test_files(self) -> None:
+        """Every file of this repository that a page names is there."""
+        named = {
+            (str(path.relative_to(ROOT)), name)
+            for path, text in pages().items()
+            for name in re.findall(r"``((?:docs|tests|netlayer|twisted|\.ci)/[\w./-]+)``", text)
+            if not (ROOT / name).exists() and name not in TO_BE_MADE
+        }
+        self.assertEqual(named, set())
+
+    def test_external(self) -> None:
+        """Links that lead out of the repository are well formed, and go where we mean to send readers."""
+        hosts = set()
+        for path in [*pages(), *(ROOT / "netlayer").rglob("*.py"), *(DOCS / "newsfragments").glob("*.rst")]:
+            for link in re.findall(r"\bhttps?:[^\s>`\"')]*", path.read_text("utf-8")):
+                parts = urlsplit(link)
+                self.assertEqual((parts.scheme, parts.username, parts.port), ("https", None, None), f"{path}: {link}")
+                hosts.add(parts.hostname)
+        self.assertEqual(hosts, OUTSIDE)
+
     def test_every_page_is_found(self) -> None:
         """A reader who starts at the index comes to every page."""
         index = DOCS / "index.rst"
@@ -148,6 +175,18 @@ class ReferenceTests(SynchronousTestCase):
         text = (DOCS / "reference" / "api.rst").read_text("utf-8")
         documented = re.findall(r"^\.\. auto\w+:: netlayer\.(\w+)$", text, re.MULTILINE)
         self.assertEqual(sorted(documented), sorted(netlayer.__all__))
+
+    def test_names(self) -> None:
+        """Whatever the table of the seed's names sends a reader to is there."""
+        text = (DOCS / "reference" / "names.rst").read_text("utf-8")
+        rows = re.findall(r"^   \* - (.+)\n     - (.+)$", text, re.MULTILINE)[1:]
+        self.assertGreater(len(rows), 20)
+        for names, places in rows:
+            for place in re.findall(r"``(\w+(?:\.\w+)*)``", places):
+                home = namedAny(place if place.startswith("netlayer") else f"netlayer.{place}")
+                for name in re.findall(r"``(\w+)(?:\(.*?\))?``", names):
+                    parameters = inspect.signature(home).parameters if inspect.isclass(home) else ()
+                    self.assertTrue(hasattr(home, name) or name in parameters, f"{place} has no {name}")
 
     def test_delivery_errors(self) -> None:
         """Of every error of sending the reference says what it means for the packet."""
