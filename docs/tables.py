@@ -130,8 +130,8 @@ def life() -> str:
     step("TCP stands")
     step(
         "TLS stands; the dialer says HELLO",
-        lambda: dialer.connection.secured(listener.fingerprint, None),
-        lambda: listener.connection.secured(dialer.fingerprint, None),
+        lambda: dialer.connection.secured(listener.fingerprint, None, bytes(32)),
+        lambda: listener.connection.secured(dialer.fingerprint, None, bytes(32)),
     )
     step("HELLO arrives", lambda: dialer.send_to(listener))
     step("the listener lets the dialer in, and says WELCOME", listener.accept)

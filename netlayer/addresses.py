@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from netlayer.errors import ConfigurationError, InvalidPeer, described
 
-__all__ = ["MAX_NODE_ID", "Address", "PeerInfo", "is_loopback", "parse_address", "parse_node_id", "parse_peer"]
+__all__ = [
+    "MAX_NODE_ID",
+    "Address",
+    "PeerInfo",
+    "carried",
+    "endpoint_host",
+    "is_any",
+    "is_loopback",
+    "parse_address",
+    "parse_node_id",
+    "parse_peer",
+]
 
 #: Ids fit a signed 64-bit column of any database.
 MAX_NODE_ID = 2**63 - 1
@@ -22,6 +33,14 @@ _HOST = re.compile(r"[!-~]+")
 
 #: The kinds of endpoint strings whose fields are known here.
 _TCP = ("tcp", "tcp4", "tcp6")
+
+
+class _HasHost(Protocol):
+    @property
+    def host(self) -> str: ...
+
+
+H = TypeVar("H", bound=_HasHost)
 
 
 class PeerInfo(NamedTuple):
@@ -83,6 +102,19 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def is_any(host: str) -> bool:
+    """Tell whether a host to listen on stands for all interfaces of the machine."""
+    return host in ("", "0.0.0.0") or (":" in host and ipaddress.ip_address(host).is_unspecified)
+
+
+def carried(addresses: Iterable[H], *, local: bool) -> tuple[H, ...]:
+    """Return those of some addresses that mean the same at both ends of a link.
+
+    :param local: whether the link stays on this machine; on others a loopback address means somebody else.
+    """
+    return tuple(address for address in addresses if local or not is_loopback(address.host))
 
 
 def parse_node_id(value: object) -> int:

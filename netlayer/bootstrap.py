@@ -8,7 +8,7 @@ import attrs
 import msgspec
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from netlayer.addresses import PeerInfo
+from netlayer.addresses import PeerInfo, carried
 from netlayer.config import Settings
 from netlayer.driver import Driver
 from netlayer.errors import LinkLost
@@ -88,12 +88,13 @@ class BootstrapFactory(PeerFactory):
             super().news_received(protocol, news)
             return
         node_id = protocol.introduction.node_id
-        self.registry.register(msgspec.structs.replace(protocol.record, addresses=news.addresses))
+        addresses = carried(news.addresses, local=protocol.is_local)
+        self.registry.register(msgspec.structs.replace(protocol.record, addresses=addresses))
         wanted = min(news.wanted, self.settings.records)
         answer = Registered(
             lease=self.settings.lease_grace,
             observed=protocol.observed,
-            records=tuple(self.registry.sample(wanted, but=node_id)),
+            records=tuple(self.registry.sample(wanted, but=node_id, local=protocol.is_local)),
         )
         while len(encode_message(answer)) > MIN_MAX_FRAME:  # only if hosts have very long names
             answer = Registered(answer.lease, answer.observed, records=answer.records[: len(answer.records) // 2])

@@ -17,7 +17,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netlayer.addresses import Address, PeerInfo
+from netlayer.addresses import Address, PeerInfo, carried, is_loopback
 from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
 from netlayer.handling import call_hook, run_handler
@@ -67,7 +67,7 @@ class Driver(Protocol):
         attempt = self._attempt
         self._clock = factory.clock
         self._connection = Connection(
-            local=factory.local,
+            local=factory.local_on(self),
             settings=factory.settings,
             dialed=attempt is not None,
             now=self._clock.seconds(),
@@ -92,7 +92,8 @@ class Driver(Protocol):
             return
         host = self.transport.getPeer()
         observed = NetAddress(host.host, host.port) if isinstance(host, (IPv4Address, IPv6Address)) else None
-        self._act(lambda _: self._connection.secured(fingerprint, observed))
+        binding = self.factory.security.binding(self.transport)
+        self._act(lambda _: self._connection.secured(fingerprint, observed, binding))
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
@@ -174,7 +175,8 @@ class Driver(Protocol):
     def record(self) -> Record:
         """What is known of the other end, as a record for the directory."""
         said = self.introduction
-        return Record(said.node_id, self.fingerprint, said.addresses, said.boot, said.ephemeral, said.ticket)
+        addresses = carried(said.addresses, local=self.is_local)
+        return Record(said.node_id, self.fingerprint, addresses, said.boot, said.ephemeral, said.ticket)
 
     @property
     def connection(self) -> Connection:
@@ -190,6 +192,12 @@ class Driver(Protocol):
     def observed(self) -> NetAddress | None:
         """The dialer's address as its listener saw it."""
         return self._connection.observed
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the connection stays on this machine."""
+        host = getattr(self.transport.getPeer(), "host", None)
+        return host is None or is_loopback(host)
 
     @property
     def address(self) -> str:

@@ -6,6 +6,7 @@ import random
 from typing import Any, cast
 
 import attrs
+import msgspec
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import (
     IAddress,
@@ -17,7 +18,8 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory
 
-from netlayer.addresses import PeerInfo, parse_node_id
+from netlayer.addresses import PeerInfo, carried, is_loopback, parse_node_id
+from netlayer.admission import Admission
 from netlayer.attempt import Attempt
 from netlayer.config import Settings
 from netlayer.driver import Driver
@@ -40,6 +42,7 @@ from netlayer.wire.messages import (
     Flag,
     NetAddress,
     Peers,
+    Record,
     Register,
     Registered,
     RejectCode,
@@ -76,6 +79,7 @@ class PeerFactory(Factory):
     :param identity: by default a new ephemeral one.
     :param network: only nodes of the same network link to each other: 1 to 64 printable characters.
     :param settings: limits and times; see :class:`~netlayer.Settings`.
+    :param admission: who may link; by default everybody who can connect.
     :param protocol: the subclass of :class:`PeerProtocol` to build for each connection.
     :param rng: where jitter and stream ids come from; by default the operating system's.
     :param observer: is told of links; see :class:`~netlayer.factory.LinkObserver`.
@@ -102,6 +106,7 @@ class PeerFactory(Factory):
         identity: IIdentity | None = None,
         network: str = "default",
         settings: Settings | None = None,
+        admission: Admission | None = None,
         protocol: type[PeerProtocol] = PeerProtocol,
         rng: random.Random | None = None,
         observer: LinkObserver | None = None,
@@ -119,6 +124,7 @@ class PeerFactory(Factory):
         self.application: Any = None
         self.load = NodeLoad()
         self.observer = observer if observer is not None else LinkObserver()
+        self.admission = admission if admission is not None else Admission()
         self.local = LocalNode(
             network=network,
             node_id=parse_node_id(node_id),
@@ -130,6 +136,7 @@ class PeerFactory(Factory):
             max_frame=max(MIN_MAX_FRAME, self.settings.buffer_size + 1 + DATA_HEADER_SIZE),
             max_packet=self.settings.max_packet,
             agent=AGENT,
+            secrets=self.admission.secrets,
         )
         self.log = NodeLog(self.local.node_id)
         self.security = self.identity.security(reactor)
@@ -152,6 +159,22 @@ class PeerFactory(Factory):
     def announce(self, addresses: tuple[NetAddress, ...]) -> None:
         """Say from now on that this node listens at `addresses`."""
         self.local = attrs.evolve(self.local, addresses=addresses)
+
+    def local_on(self, protocol: Driver) -> LocalNode:
+        """Return what this node says about itself on a connection."""
+        addresses = carried(self.local.addresses, local=protocol.is_local)
+        return self.local if addresses == self.local.addresses else attrs.evolve(self.local, addresses=addresses)
+
+    def dialable(self, record: Record, source: Driver) -> Record:
+        """Return a record with those of its addresses that this node dials on the word of `source`.
+
+        On others' machines loopback addresses mean others. Without an admission rule nobody beyond this machine is
+        dialed on hearsay.
+        """
+        addresses = carried(record.addresses, local=source.is_local)
+        if self.admission.is_open:
+            addresses = tuple(address for address in addresses if is_loopback(address.host))
+        return msgspec.structs.replace(record, addresses=addresses)
 
     def connect(
         self,
@@ -313,6 +336,9 @@ class PeerFactory(Factory):
         if self.stopping:
             protocol._reject(RejectCode.SHUTTING_DOWN)
             return
+        if not self._is_allowed(said.node_id, fingerprint):
+            protocol._reject(RejectCode.NOT_ALLOWED, "this id and key do not stand on the list of this node")
+            return
         known = self.remotes.find_key(fingerprint)
         if (known is None or not known.connections) and not self._has_room():
             protocol._reject(RejectCode.FULL, f"this node has {self.settings.max_connections} links")
@@ -378,6 +404,13 @@ class PeerFactory(Factory):
         text = f"id {protocol.introduction.node_id} is held by another key that is linked"
         # A holder that says goodbye right now may be the predecessor of who asks.
         protocol._reject(RejectCode.ID_TAKEN, text, CLONE_RETRY if holder.is_parting else self.id_taken_retry)
+
+    def _is_allowed(self, node_id: int, fingerprint: bytes) -> bool:
+        try:
+            return self.admission.allowlist is None or self.admission.allowlist.allows(node_id, fingerprint)
+        except ConfigurationError as error:
+            self.log.error("nobody is allowed to link: {error}", error=error)
+            return False
 
     def _has_room(self) -> bool:
         """Tell whether another peer may be accepted; those on their way to a link count."""

@@ -23,6 +23,9 @@ from netlayer.tls import MutualTLS, certificate_fingerprint
 
 __all__ = ["Identity", "fingerprint_text"]
 
+#: The name of the identity in a data directory.
+IDENTITY_FILE = "identity.pem"
+
 # Certificates carry a key and mean nothing else: a fixed name, and dates so wide that no clock can matter.
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "netlayer")])
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -67,7 +70,7 @@ class Identity:
     def in_directory(cls, data_dir: str | os.PathLike[str]) -> Identity:
         """Read the identity of a data directory; make the directory and the identity if there are none yet.
 
-        :param data_dir: the directory; the identity is ``identity.pem`` in it.
+        :param data_dir: the directory; the identity is the file ``identity.pem`` in it.
         :raises ConfigurationError: as :meth:`load_or_create` does, or when the directory can't be made.
         """
         if not isinstance(data_dir, (str, os.PathLike)) or not os.fspath(data_dir):
@@ -77,7 +80,7 @@ class Identity:
         except (OSError, ValueError) as error:  # ValueError: an embedded null byte
             reason = getattr(error, "strerror", None) or error
             raise ConfigurationError(f"data directory {os.fspath(data_dir)!r}: {reason}") from None
-        return cls.load_or_create(Path(data_dir) / "identity.pem")
+        return cls.load_or_create(Path(data_dir) / IDENTITY_FILE)
 
     @classmethod
     def load_or_create(cls, path: str | os.PathLike[str]) -> Identity:

@@ -39,6 +39,12 @@ class ISecurity(Interface):
         A protocol that provides ``IHandshakeListener`` is told when it is, as listening ones are.
         """
 
+    def binding(transport: ITransport) -> bytes:
+        """Return 32 bytes that both ends have derived from their connection, and that nobody else can know.
+
+        Call it when the handshake is over. Proofs of the network's secret are good for this connection only by them.
+        """
+
     def proven_fingerprint(transport: ITransport) -> bytes:
         """Return the fingerprint of the other end. Call it when the handshake is over.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from netlayer.addresses import Address, is_loopback
+from netlayer.addresses import Address
 from netlayer.dialing import DialerState
 from netlayer.directory import Directory
 from netlayer.driver import Driver
@@ -61,6 +61,8 @@ class Joining:
 
     :param answered: is called with the peers to be linked, each time a bootstrap node has answered.
     :param silent: is told of a bootstrap node that is linked and has not answered in time.
+    :param seen_at: is told by which address a bootstrap node sees this node; returns whether this node advertises
+        something else from now on.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Joining:
         *,
         answered: Callable[[list[Wanted]], None],
         silent: Callable[[Driver], None],
+        seen_at: Callable[[str], bool],
     ) -> None:
         self._factory = factory
+        self._seen_at = seen_at
         self._wanted = wanted
         self._directory = directory
         self._answered = answered
@@ -108,9 +112,12 @@ class Joining:
         """A bootstrap node has sent records; those of one that was not asked mean nothing."""
         if self._stopped or bootstrap not in self._timers:
             return
-        wanted = [wanted for record in news.records if (wanted := self._learn(record)) is not None]
+        records = [self._factory.dialable(record, bootstrap) for record in news.records]
+        wanted = [wanted for record in records if (wanted := self._learn(record)) is not None]
         if isinstance(news, Registered):
             self._renew_later(bootstrap)
+            if news.observed is not None and self._seen_at(news.observed.host):
+                self._ask(bootstrap)
         self._answered(wanted)
         if self._registered:
             waiting, self._waiting = self._waiting, []
@@ -134,9 +141,12 @@ class Joining:
             joined.errback(NodeStopped())
 
     def want_met(self, record: Record, *, delay: float = 0.0) -> Wanted | None:
-        """Want the peer of a record from now on, for as long as peers that were met are wanted."""
-        if not record.addresses or not is_loopback(record.addresses[0].host):
-            return None  # without a secret nobody beyond this machine is linked
+        """Want the peer of a record from now on, for as long as peers that were met are wanted.
+
+        :param record: with the addresses that may be dialed; see :meth:`netlayer.PeerFactory.dialable`.
+        """
+        if not record.addresses:
+            return None
         address = Address(record.addresses[0].host, record.addresses[0].port)
         endpoint = client_endpoint(self._factory.reactor, address)
         wanted = Wanted(Reason.MET, str(address), endpoint, expected_id=record.node_id)
@@ -147,7 +157,7 @@ class Joining:
     # ---- private
 
     def _ask(self, bootstrap: Driver) -> None:
-        local = self._factory.local
+        local = self._factory.local_on(bootstrap)
         bootstrap._say(Register(local.addresses, local.ephemeral, self._factory.settings.records))
 
     def _not_answered(self, bootstrap: Driver) -> None:

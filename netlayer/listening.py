@@ -10,7 +10,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
-from netlayer.addresses import Address, check_endpoint_port, endpoint_host, is_loopback, parse_address
+from netlayer.addresses import Address, check_endpoint_port, endpoint_host, is_any, is_loopback, parse_address
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, ListenError
 from netlayer.factory import PeerFactory
@@ -22,12 +22,14 @@ class Listening:
     """The listening address of one node.
 
     :param where: an endpoint string, a (host, port) pair, or an endpoint.
+    :param loopback_only: whether it has to be a loopback address, as nobody is asked for proof.
     :raises ConfigurationError: when it is malformed, or is known not to be a loopback address.
     :ivar address: the address that is bound, or None.
     """
 
-    def __init__(self, reactor: Any, where: object, settings: Settings) -> None:
+    def __init__(self, reactor: Any, where: object, settings: Settings, *, loopback_only: bool) -> None:
         self.address: Address | None = None
+        self._loopback_only = loopback_only
         self._port: IListeningPort | None = None
         self._closed: Deferred[Any] = succeed(None)
         self._host: str | None = None  # as it was configured, if it was
@@ -44,13 +46,23 @@ class Listening:
             interface = "127.0.0.1" if address.host == "localhost" else address.host
             kind = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
             self._endpoint = kind(reactor, address.port, settings.listen_backlog, interface)
-        if self._host is not None and not is_loopback(self._host):
+        if loopback_only and self._host is not None and not is_loopback(self._host):
             raise _not_loopback(self._text)
 
     @property
+    def on_all_interfaces(self) -> bool:
+        """Whether the node can be dialed at every address of the machine."""
+        return self.address is not None and is_any(self.address.host)
+
+    @property
     def advertised(self) -> Address:
-        """What others are told to dial: the host as it was configured, and the port that is bound."""
+        """What others are told to dial: the host as it was configured, and the port that is bound.
+
+        On all interfaces that is the loopback address, until others have told by which address they see this node.
+        """
         assert self.address is not None
+        if self.on_all_interfaces:
+            return Address("::1" if ":" in self.address.host else "127.0.0.1", self.address.port)
         return Address(self._host or self.address.host, self.address.port)
 
     def bind(self, factory: PeerFactory) -> None:
@@ -73,9 +85,12 @@ class Listening:
         self._port = outcome[0]
         bound = self._port.getHost()
         host, port = getattr(bound, "host", None), getattr(bound, "port", None)
-        if host is None or port is None or not is_loopback(host):
+        if self._loopback_only and (host is None or not is_loopback(host)):
             _ = self.close()
             raise _not_loopback(self._text)
+        if host is None or port is None:
+            _ = self.close()
+            raise ConfigurationError(f"{self._text} is no TCP address, by which others could dial this node")
         self.address = Address(host, port)
 
     def close(self) -> Deferred[Any]:
@@ -108,6 +123,7 @@ def _parse(reactor: Any, description: str, settings: Settings) -> IStreamServerE
 
 def _not_loopback(text: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{text} is not a loopback address. Without a network secret a node may listen on this machine only: use "
-        "localhost, 127.0.0.1 or ::1 (for an endpoint string, interface=127.0.0.1)"
+        f"{text} is not a loopback address. Without a network secret or an allowlist a node may listen on this machine "
+        "only: use localhost, 127.0.0.1 or ::1 (for an endpoint string, interface=127.0.0.1), or give all nodes the "
+        "same secret, such as 'netlayer secret' prints"
     )

@@ -78,7 +78,8 @@ class Node(Generic[Mode]):
     own and every verb blocks; called from a handler, which runs in that thread, it returns the Deferred instead.
 
     :param node_id: 0 … 2^63 − 1, unique in the network; a decimal string will do.
-    :param host: where to listen: a loopback address or ``localhost``.
+    :param host: where to listen: ``localhost`` or a loopback address; with a secret or an allowlist any address of this
+        machine, ``0.0.0.0`` and ``::`` for all.
     :param port: 0 asks for a free one; :attr:`port` tells which after the start.
     :param bootstrap_address: the (host, port) of a bootstrap node.
     :param bootstraps: more of them, as (host, port) pairs or endpoint strings.
@@ -87,7 +88,9 @@ class Node(Generic[Mode]):
     :param identity: by default that of `data_dir`, or an ephemeral one.
     :param data_dir: a directory for what has to outlive the process: the identity.
     :param network: only nodes of the same network link to each other.
-    :param admission: ``open``, the default on loopback.
+    :param admission: who may link: ``open``, ``secret`` or ``allowlist``; by default what the next two ask for.
+    :param network_secret: what every node of the network knows, 16 bytes at least; up to four while one is replaced.
+    :param allowlist: the path of a file of ``node_id sha256:fingerprint`` lines.
     :param reactor: of a program that has one; None starts a reactor in a thread when it is needed.
     :param settings: limits and times; see :class:`~netlayer.Settings`.
     :param rng: where jitter, stream ids and samples come from; by default the operating system's.
@@ -118,6 +121,8 @@ class Node(Generic[Mode]):
         data_dir: str | os.PathLike[str] | None = ...,
         network: str = ...,
         admission: str | None = ...,
+        network_secret: str | bytes | Iterable[str | bytes] | None = ...,
+        allowlist: str | os.PathLike[str] | None = ...,
         reactor: None = ...,
         rng: random.Random | None = ...,
     ) -> None: ...
@@ -138,6 +143,8 @@ class Node(Generic[Mode]):
         data_dir: str | os.PathLike[str] | None = ...,
         network: str = ...,
         admission: str | None = ...,
+        network_secret: str | bytes | Iterable[str | bytes] | None = ...,
+        allowlist: str | os.PathLike[str] | None = ...,
         reactor: object,
         rng: random.Random | None = ...,
     ) -> None: ...

@@ -52,6 +52,10 @@ class Plaintext:
         connecting: Deferred[IProtocol] = endpoint.connect(_Wrapper(factory, self._preamble))
         return connecting
 
+    def binding(self, transport: ITransport) -> bytes:
+        """Return 32 zero bytes: a connection in plain text has no secret of its own."""
+        return bytes(32)
+
     def proven_fingerprint(self, transport: ITransport) -> bytes:
         """Return the fingerprint that the other end has claimed.
 

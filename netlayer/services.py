@@ -11,7 +11,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
-from netlayer.addresses import Address, PeerInfo, parse_address
+from netlayer.addresses import Address, PeerInfo, is_loopback, parse_address
+from netlayer.admission import Admission
 from netlayer.bootstrap import BootstrapFactory
 from netlayer.config import Settings
 from netlayer.directory import Directory
@@ -61,6 +62,11 @@ class PeerService(Service, LinkObserver):
     :param data_dir: a directory for what has to outlive the process: the identity.
     :param network: only nodes of the same network link to each other: 1 to 64 printable characters.
     :param admission: who may link. ``open``: everybody who can connect; the default, and possible on loopback only.
+        ``secret``: who proves `network_secret`. ``allowlist``: who stands on `allowlist`. By default what is given of
+        the two is asked for, both if both are.
+    :param network_secret: text or bytes, 16 bytes at least, the same at all nodes; or up to four of them, all of which
+        are accepted while the first is proven, so that a secret can be replaced while the network runs.
+    :param allowlist: the path of a file of ``node_id sha256:fingerprint`` lines; it is read again when it changes.
     :param rng: where jitter, stream ids and samples come from; by default the operating system's.
     :raises ConfigurationError: when anything of this makes no sense; nothing has been started then.
     """
@@ -85,6 +91,8 @@ class PeerService(Service, LinkObserver):
         data_dir: str | os.PathLike[str] | None = None,
         network: str = "default",
         admission: str | None = None,
+        network_secret: str | bytes | Iterable[str | bytes] | None = None,
+        allowlist: str | os.PathLike[str] | None = None,
         rng: random.Random | None = None,
     ) -> None:
         if not IReactorTime.providedBy(reactor):
@@ -95,10 +103,11 @@ class PeerService(Service, LinkObserver):
             raise ConfigurationError(f"identity is an object such as netlayer.Identity, not {identity!r}")
         if rng is not None and not isinstance(rng, random.Random):
             raise ConfigurationError(f"rng is a random.Random, not {rng!r}")
-        if admission not in (None, "open"):
-            raise ConfigurationError(f"admission is 'open' in this version, not {admission!r}")
         self._reactor: Any = reactor
-        self._listening = Listening(reactor, listen, settings if settings is not None else Settings())
+        rule = Admission.from_options(network, policy=admission, secret=network_secret, allowlist=allowlist)
+        self._listening = Listening(
+            reactor, listen, settings if settings is not None else Settings(), loopback_only=rule.is_open
+        )
         self._advertise = parse_address(advertise) if advertise is not None else None
         # Each once, however often it is named.
         self._bootstraps = dict(bootstrap(reactor, where) for where in _several("bootstraps", bootstraps))
@@ -112,6 +121,7 @@ class PeerService(Service, LinkObserver):
             identity=identity,
             network=network,
             settings=settings,
+            admission=rule,
             rng=rng,
             observer=self,
             **options,
@@ -126,6 +136,7 @@ class PeerService(Service, LinkObserver):
             self._directory,
             answered=self._bootstrap_answered,
             silent=self._bootstrap_silent,
+            seen_at=self._seen_at,
         )
         self._sending = Sending(self.factory, self._wanted, self._directory, self._joining)
         self._state = "new"
@@ -263,7 +274,7 @@ class PeerService(Service, LinkObserver):
         self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
         self._wanted.linked(protocol)
         if not protocol.is_bootstrap:
-            self._directory.learn(protocol.record)
+            self._directory.learn(self.factory.dialable(protocol.record, protocol))
         for wanted in self._wanted.of_link(protocol):
             self._peer_discovered(wanted, protocol)
 
@@ -282,7 +293,8 @@ class PeerService(Service, LinkObserver):
             for wanted in met:
                 self._wanted.drop(wanted)
         elif not protocol.is_bootstrap and not met and self._redials_met:
-            self._joining.want_met(record, delay=self.factory.rng.uniform(0.0, self.factory.settings.backoff_first))
+            dialable = self.factory.dialable(record, protocol)
+            self._joining.want_met(dialable, delay=self.factory.rng.uniform(0.0, self.factory.settings.backoff_first))
         if protocol._remote is not None:
             protocol._remote.delivery.can_dial = bool(self._wanted.of(record.node_id, record.fingerprint))
 
@@ -372,6 +384,18 @@ class PeerService(Service, LinkObserver):
         else:
             self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
             self._give_up(wanted)
+
+    def _seen_at(self, host: str) -> bool:
+        """Advertise the address that a bootstrap node sees this node at, if it listens on all of them."""
+        if self._advertise is not None or not self._listening.on_all_interfaces or is_loopback(host):
+            return False
+        local = self._listening.advertised
+        addresses = (NetAddress(host, local.port), NetAddress(local.host, local.port))
+        if addresses == self.factory.local.addresses:
+            return False
+        self.factory.announce(addresses)
+        self.factory.log.info("others see this node at {address}", address=Address(host, local.port))
+        return True
 
     def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
         """One attempt and all its retries have failed."""

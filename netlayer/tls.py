@@ -73,6 +73,11 @@ class MutualTLS:
         """Return the fingerprint that the other end has proven; see :func:`proven_fingerprint`."""
         return proven_fingerprint(transport.getHandle())  # type: ignore[attr-defined] # of ISystemHandle
 
+    def binding(self, transport: ITransport) -> bytes:
+        """Return the exporter of a connection (RFC 9266)."""
+        handle = transport.getHandle()  # type: ignore[attr-defined] # of ISystemHandle
+        return bytes(handle.export_keying_material(b"EXPORTER-Channel-Binding", 32, b""))
+
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted asks for the TLS state of a connection that we dialed."""
         return SSL.Connection(self._context, None)

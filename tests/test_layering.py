@@ -17,15 +17,16 @@ ROOT = Path(__file__).parents[1]
 
 #: Lowest first. A module imports from its own layer and from those below; the last one is for tests only.
 LAYERS = (
-    "errors config handlers addresses interfaces nodelog status",
+    "errors config handlers addresses admission interfaces nodelog status",
     "wire wire.frames wire.messages wire.payload",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
-    " sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states sansio.streams",
+    " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
+    " sansio.streams",
     "tls plaintext identity attempt remote remotes handling driver peer factory bootstrap",
     "dialing directory joining listening sending wanted",
     "services",
     "reactor_thread logger node bootstrap_node",
-    "netlayer tap tap.bootstrap tap.node tap.options tap.service",
+    "netlayer __main__ command tap tap.bootstrap tap.node tap.options tap.service",
     "testing testing.connection testing.errors testing.host testing.identity testing.internet testing.listening"
     " testing.names testing.reactor testing.timers testing.transport testing.faults testing.timeline testing.run"
     " testing.scenario testing.loading testing.progress testing.shrinking testing.command testing.__main__",

@@ -32,8 +32,21 @@ class ListeningTests(SynchronousTestCase):
         self.reactor: Any = Reactor()
         self.factory = PeerFactory(self.reactor, node_id=1)
 
-    def listening(self, where: object) -> Listening:
-        return Listening(self.reactor, where, Settings())
+    def listening(self, where: object, *, loopback_only: bool = True) -> Listening:
+        return Listening(self.reactor, where, Settings(), loopback_only=loopback_only)
+
+    def test_beyond_loopback(self) -> None:
+        """With an admission rule any address will do; on all of them, others are told the loopback one at first."""
+        for where, told in (
+            (("192.0.2.1", 8000), "192.0.2.1:8000"),
+            ("tcp:8000:interface=192.0.2.1", "192.0.2.1:8000"),
+            (("0.0.0.0", 8001), "127.0.0.1:8001"),
+            ("tcp:8002:interface=0.0.0.0", "127.0.0.1:8002"),
+        ):
+            listening = self.listening(where, loopback_only=False)
+            listening.bind(self.factory)
+            self.assertEqual(str(listening.advertised), told)
+            self.assertEqual(listening.on_all_interfaces, told.startswith("127."))
 
     def test_refused(self) -> None:
         """Without a secret, all that is known not to be loopback is refused before anything is bound."""

@@ -13,6 +13,7 @@ from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import LocalNode, RemoteNode, judge_hello, judge_welcome
 from netlayer.sansio.liveness import Liveness, Pings, Verdict
+from netlayer.sansio.proof import Channel
 from netlayer.sansio.states import CARRIES, LEGAL, TAKES_DATA, State
 from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, FrameDecoder
 from netlayer.wire.messages import (
@@ -76,6 +77,8 @@ class Connection:
         self.goodbye_received: Goodbye | None = None
         self._settings = settings
         self._expected_id = expected_id
+        self._channel: Channel  # once secured
+        self._hello: Hello | None = None  # at the listener
         self._delivery: Delivery | None = None
         self._frames = FrameDecoder()
         self._control: list[bytes] = []  # frames that go out before any packet
@@ -110,18 +113,24 @@ class Connection:
 
     # ---- what the driver asks for
 
-    def secured(self, fingerprint: bytes, observed: NetAddress | None) -> list[Event]:
-        """TLS is up; `fingerprint` is the proven one of the other end, `observed` its address."""
+    def secured(self, fingerprint: bytes, observed: NetAddress | None, binding: bytes) -> list[Event]:
+        """TLS is up.
+
+        :param fingerprint: the proven one of the other end.
+        :param observed: its address.
+        :param binding: 32 bytes that only the two ends of this connection know.
+        """
         self._require(State.SECURING)
         self.fingerprint = fingerprint
         self.observed = observed
+        self._channel = self.local.channel(binding, fingerprint, dialed=self.dialed)
         if not self.dialed:
             self.state = State.AWAITING_HELLO
             return []
         if fingerprint == self.local.fingerprint:
             return self._close(Rejected(RejectCode.SELF, "this node has dialed itself"), abort=True)
         self.state = State.AWAITING_WELCOME
-        self._say(self.local.hello())
+        self._say(self.local.hello(self.local.proof_to_listener(self._channel)))
         return []
 
     def accept(self, delivery: Delivery, now: float) -> list[Event]:
@@ -130,8 +139,8 @@ class Connection:
         :param delivery: what the connection works for if it is selected.
         """
         self._require(State.JUDGING)
-        if not self.dialed:
-            self._say(self.local.welcome(self.observed))
+        if self._hello is not None:
+            self._say(self.local.welcome(self.observed, self.local.proof_to_dialer(self._channel, self._hello)))
         self.state = State.PROVEN
         self._delivery = delivery
         self._frames.limit = self.local.max_frame
@@ -302,13 +311,12 @@ class Connection:
             case Pong():
                 return [message] if self._pings.answered(message.opaque, now) else []
             case Hello():
-                events = self._introduced(message)
-                refusal = judge_hello(self.local, message, self.fingerprint)
-                return events if refusal is None else self.reject(refusal.code, refusal.text, refusal.retry_after)
+                self._hello = message
+                return self._introduced(message, judge_hello(self.local, message, self._channel))
             case Welcome():
-                judge_welcome(self.local, message, expected_id=self._expected_id)
+                refusal = judge_welcome(self.local, message, self._channel, expected_id=self._expected_id)
                 self.observed = message.observed
-                return self._introduced(message)
+                return self._introduced(message, refusal)
             case Selected():
                 assert self._delivery is not None
                 self._delivery.resume(message)
@@ -330,9 +338,11 @@ class Connection:
         assert self._delivery is not None and self.remote is not None
         return self._delivery.data_received(body, last=last, sender_id=self.remote.node_id)
 
-    def _introduced(self, message: Hello | Welcome) -> list[Event]:
+    def _introduced(self, message: Hello | Welcome, refusal: Reject | None) -> list[Event]:
         self.state = State.JUDGING
         self.remote = RemoteNode.from_message(message)
+        if refusal is not None:
+            return self.reject(refusal.code, refusal.text, refusal.retry_after)
         return [Introduced(self.remote)]
 
     def _selected(self, message: Select, now: float) -> list[Event]:

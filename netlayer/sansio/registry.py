@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 
 import attrs
+import msgspec
 
+from netlayer.addresses import carried
 from netlayer.config import Settings
 from netlayer.wire.messages import Record
 
@@ -72,13 +74,17 @@ class Registry:
         """Return the records of all listed nodes, in the order of their registration."""
         return [lease.record for lease in list(self._leases.values())]  # copied at once: other threads may ask
 
-    def sample(self, count: int, *, but: int) -> list[Record]:
+    def sample(self, count: int, *, but: int, local: bool) -> list[Record]:
         """Return a uniform random sample of the listed nodes.
 
         :param count: how many records at most.
         :param but: the id of the node that asks.
+        :param local: whether it is on this machine; others are not told loopback addresses.
         """
         others = [lease.record for node_id, lease in self._leases.items() if node_id != but]
+        if not local:
+            others = [msgspec.structs.replace(each, addresses=carried(each.addresses, local=False)) for each in others]
+            others = [each for each in others if each.addresses]
         return others if len(others) <= count else self._rng.sample(others, count)
 
     def next_deadline(self) -> float | None:

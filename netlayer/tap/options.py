@@ -14,6 +14,7 @@ import attrs
 from twisted.python import reflect, usage
 
 from netlayer.addresses import Address, parse_address, parse_node_id
+from netlayer.admission import read_secrets
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError
 from netlayer.peer import PeerProtocol
@@ -48,6 +49,14 @@ class NodeOptions(usage.Options):
             "The directory of this node's key. It is made if need be, and belongs to the user of --uid. Without it "
             "the node has a new key after each start.",
         ],
+        [
+            "secret-file",
+            None,
+            None,
+            "A file of the network's secret, which only its user can read: one in each line, up to four; all are "
+            "accepted and the first is proven. 'netlayer secret' makes one.",
+        ],
+        ["allowlist", None, None, "A file of the nodes that may link, a line of 'ID sha256:FINGERPRINT' each."],
         ["advertise", None, None, "The address that others dial, if it is not the one listened at."],
         [
             "protocol",
@@ -58,7 +67,13 @@ class NodeOptions(usage.Options):
         ],
         *([_option(field.name), None, None, field.metadata["what"]] for field in attrs.fields(Settings)),
     ]
-    compData = usage.Completions(optActions={"data-dir": usage.CompleteDirs()})
+    compData = usage.Completions(
+        optActions={
+            "data-dir": usage.CompleteDirs(),
+            "secret-file": usage.CompleteFiles(),
+            "allowlist": usage.CompleteFiles(),
+        }
+    )
 
     #: What the help shows first, in this order, each with the kind of its value.
     _shown: ClassVar[dict[str, str]] = {
@@ -68,6 +83,8 @@ class NodeOptions(usage.Options):
         "peer": "WHERE",
         "network": "NAME",
         "data-dir": "DIRECTORY",
+        "secret-file": "FILE",
+        "allowlist": "FILE",
         "advertise": "HOST:PORT",
         "protocol": "CLASS",
         "help": "",
@@ -121,6 +138,7 @@ class NodeOptions(usage.Options):
         self["id"] = parse_node_id(self["id"])
         if self["advertise"] is not None:
             self["advertise"] = _host_and_port(self["advertise"])
+        self["secrets"] = read_secrets(self["secret-file"]) if self["secret-file"] is not None else None
         self["settings"] = self._settings()
         if self["protocol"] is not None:
             self["protocol"] = _protocol_class(self["protocol"])

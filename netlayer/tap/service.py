@@ -58,6 +58,8 @@ def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) ->
             settings=options["settings"],
             identity=_identity(options["data-dir"], parent.get("uid"), parent.get("gid")),
             network=options["network"],
+            network_secret=options["secrets"],
+            allowlist=options["allowlist"],
         )
         _try_to_listen(options["listen"])
     except (ConfigurationError, ListenError) as error:

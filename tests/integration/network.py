@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -18,6 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from netlayer import BootstrapNode, DataPacket, Identity, Node, PeerFactory, PeerInfo, PeerProtocol, Settings
 from netlayer.errors import LinkLost
+from tests.directories import new_directory
 from tests.integration.stranger import Stranger, turns, until
 
 __all__ = ["HOST", "QUICK", "BootstrapMember", "Member", "NetworkTestCase", "reactor", "settings", "turns", "until"]
@@ -142,9 +141,7 @@ class NetworkTestCase(TestCase):
 
     def stored_identity(self) -> Identity:
         """Return an identity that outlives its process."""
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        return Identity.load_or_create(Path(directory.name) / "identity.pem")
+        return Identity.in_directory(new_directory(self))
 
     def make(self, node_id: int | str, *bootstraps: Any, kind: type[Member] = Member, **options: Any) -> Any:
         """Return a node that is not started, and is shut down after the test."""

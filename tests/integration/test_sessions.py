@@ -7,11 +7,11 @@ import shutil
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.directories import new_directory
 from tests.integration.launcher import launcher
 from tests.integration.terminals import Block, play
 from tests.pages import DOCS, directives, pages, sections
@@ -84,18 +84,21 @@ class SessionsTests(SynchronousTestCase):
         """A node takes over the socket that systemd has opened."""
         self.assert_true("howto/run-with-systemd")
 
+    def test_secret(self) -> None:
+        """Nodes with a secret, or on a list, link; others are told why not."""
+        self.assert_true("howto/use-a-secret")
+
     def test_pages(self) -> None:
         """There is no page with a session that is not played."""
-        tested = {"tutorial/chat", "tutorial/first-network", "howto/run-with-twistd", "howto/run-with-systemd"}
-        self.assertEqual(set(sessions()), tested)
+        howto = {f"howto/{name}" for name in ("run-with-twistd", "run-with-systemd", "use-a-secret")}
+        self.assertEqual(set(sessions()), {"tutorial/chat", "tutorial/first-network"} | howto)
 
 
 @skipUnless(shutil.which("systemd-analyze"), "it comes with systemd")
 class UnitFilesTests(SynchronousTestCase):
     def test_verified(self) -> None:
         """The unit files are such as systemd takes."""
-        directory = Path(self.mktemp())
-        directory.mkdir(parents=True)
+        directory = new_directory(self)
         for path in (DOCS / "examples" / "systemd").iterdir():
             text = path.read_text("utf-8").replace("/opt/netlayer/bin/twistd", "/bin/true")
             (directory / path.name.replace("@", "@2")).write_text(text, "utf-8")

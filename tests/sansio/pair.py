@@ -30,9 +30,19 @@ from netlayer.wire.messages import (
 SMALL, LARGE = bytes([1]) * 32, bytes([9]) * 32
 
 ADDRESS = NetAddress("192.0.2.7", 4000)
+#: What both ends of a connection have derived from it.
+BINDING = bytes([3]) * 32
 
 
-def local_node(node_id: int, settings: Settings, *, fingerprint: bytes, boot: int, role: Role = "peer") -> LocalNode:
+def local_node(
+    node_id: int,
+    settings: Settings,
+    *,
+    fingerprint: bytes,
+    boot: int,
+    role: Role = "peer",
+    secrets: tuple[bytes, ...] = (),
+) -> LocalNode:
     """Return what a node with these settings says about itself."""
     return LocalNode(
         network="default",
@@ -44,6 +54,7 @@ def local_node(node_id: int, settings: Settings, *, fingerprint: bytes, boot: in
         window=settings.window,
         max_frame=max(MIN_MAX_FRAME, settings.buffer_size + 1 + DATA_HEADER_SIZE),
         max_packet=settings.max_packet,
+        secrets=secrets,
     )
 
 
@@ -91,7 +102,7 @@ class Side:
 
     def secure(self, fingerprint: bytes) -> None:
         """TLS is up, and `fingerprint` is at the other end."""
-        self.take(self.connection.secured(fingerprint, ADDRESS))
+        self.take(self.connection.secured(fingerprint, ADDRESS, BINDING))
 
     def receive(self, data: bytes) -> None:
         """Feed bytes."""

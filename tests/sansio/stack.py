@@ -24,7 +24,7 @@ from netlayer.sansio.selection import Decision, Refuse, Selection, Take
 from netlayer.sansio.states import State
 from netlayer.sansio.streams import OutgoingPacket
 from netlayer.wire.messages import RejectCode
-from tests.sansio.pair import ADDRESS, LARGE, SMALL, local_node
+from tests.sansio.pair import ADDRESS, BINDING, LARGE, SMALL, local_node
 
 KIB = 1024
 
@@ -171,7 +171,7 @@ class End:
         """TLS is up."""
         if not self.gone:
             self.node.connections.add(self)
-            self.act(self.connection.secured((LARGE, SMALL)[self.node.side], ADDRESS))
+            self.act(self.connection.secured((LARGE, SMALL)[self.node.side], ADDRESS, BINDING))
 
     def received(self, chunk: bytes) -> None:
         """Bytes came."""

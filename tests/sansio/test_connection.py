@@ -51,7 +51,7 @@ from netlayer.wire.messages import (
     encode_data,
     encode_message,
 )
-from tests.sansio.pair import ADDRESS, LARGE, SMALL, Pair, Side, local_node, messages
+from tests.sansio.pair import ADDRESS, BINDING, LARGE, SMALL, Pair, Side, local_node, messages
 
 KIB = 1024
 PEER = local_node(1, Settings(), fingerprint=SMALL, boot=11)
@@ -326,7 +326,7 @@ class HandshakeTests(ConnectionTestCase):
         self.assertRaises(LocalProtocolError, connection.select)
         pair.link()
         self.assertRaises(LocalProtocolError, connection.select)
-        self.assertRaises(LocalProtocolError, connection.secured, SMALL, None)
+        self.assertRaises(LocalProtocolError, connection.secured, SMALL, None, BINDING)
         self.assertIsNone(pair.listener.closed)
 
 

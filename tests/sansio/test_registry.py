@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import Settings
@@ -77,13 +78,22 @@ class RegistryTests(SynchronousTestCase):
         """A sample leaves out who asks, is never longer than asked for, and prefers nobody."""
         for node_id in range(20):
             self.registry.register(record(node_id))
-        self.assertEqual(len(self.registry.sample(64, but=3)), 19)
-        self.assertEqual(len(self.registry.sample(64, but=99)), 20)
-        self.assertEqual(self.registry.sample(0, but=3), [])
+        self.assertEqual(len(self.registry.sample(64, but=3, local=True)), 19)
+        self.assertEqual(len(self.registry.sample(64, but=99, local=True)), 20)
+        self.assertEqual(self.registry.sample(0, but=3, local=True), [])
         seen: Counter[int] = Counter()
         for _ in range(2000):
-            sample = self.registry.sample(5, but=3)
+            sample = self.registry.sample(5, but=3, local=True)
             self.assertEqual(len({record.node_id for record in sample}), 5)
             seen.update(record.node_id for record in sample)
         self.assertEqual(set(seen), set(range(20)) - {3})
         self.assertLess(max(seen.values()), 1.3 * min(seen.values()))
+
+    def test_loopback_stays_at_home(self) -> None:
+        """A node elsewhere is told of no loopback address, and not of a node that has no other."""
+        self.registry.register(record(1))
+        both = (NetAddress("127.0.0.1", 8002), NetAddress("192.0.2.2", 8002))
+        self.registry.register(msgspec.structs.replace(record(2), addresses=both))
+        self.assertEqual({each.node_id for each in self.registry.sample(64, but=9, local=True)}, {1, 2})
+        (told,) = self.registry.sample(64, but=9, local=False)
+        self.assertEqual((told.node_id, told.addresses), (2, (NetAddress("192.0.2.2", 8002),)))

@@ -1,0 +1,5 @@
+"""``python -m netlayer`` is the ``netlayer`` command."""
+
+from netlayer.command import main
+
+main()
