@@ -23,7 +23,7 @@ from netlayer.handlers import DataPacket
 from netlayer.handling import call_hook, run_handler
 from netlayer.identity import fingerprint_text
 from netlayer.remote import Remote
-from netlayer.sansio.connection import Connection
+from netlayer.sansio.connection import PIECE, Connection
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import RemoteNode
 from netlayer.sansio.states import State
@@ -393,7 +393,8 @@ class Driver(Protocol):
             data = connection.data_to_send(self._clock.seconds())
             if data:
                 self.transport.write(data)
-                continue
+                if self._full or len(data) >= PIECE or connection.is_parting:
+                    continue  # there may be more
             if connection.is_parting:
                 self._events += connection.after_sending(self._clock.seconds())
                 self._hand_over()

@@ -50,7 +50,9 @@ def run_handler(protocol: Driver, packet: DataPacket, finished: Callable[[str | 
     token = handling.set(run)
     try:
         result = protocol.packet_received(packet)
-        if isinstance(result, Coroutine):
+        if result is None:
+            pass  # as most do; the questions below are slow
+        elif isinstance(result, Coroutine):
             result = Deferred.fromCoroutine(result)
         elif isinstance(result, Generator):
             raise TypeError("a handler with yield does nothing: make it async def, or decorate it")

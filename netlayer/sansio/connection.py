@@ -247,8 +247,14 @@ class Connection:
 
     def next_deadline(self) -> float | None:
         """Return when :meth:`deadline_reached` has to be called, or None."""
-        times = [self._deadline, self._receipts_at, self._liveness.next_deadline() if self._liveness else None]
-        return min((time for time in times if time is not None), default=None)
+        first = self._deadline
+        if self._receipts_at is not None and (first is None or self._receipts_at < first):
+            first = self._receipts_at
+        if self._liveness is not None:
+            silent_at = self._liveness.next_deadline()
+            if first is None or silent_at < first:
+                return silent_at
+        return first
 
     def deadline_reached(self, now: float) -> list[Event]:
         """Do what is due. Receipts that are due leave with the next :meth:`data_to_send`, whenever that is."""

@@ -39,6 +39,9 @@ class State(Enum):
     PARTING = "parting"  # both have said GOODBYE
     CLOSED = "closed"
 
+    # Each member is there once. Enum's own hash is a Python function, which each look-up in a table would call.
+    __hash__ = object.__hash__
+
 
 _ALIVE = frozenset({Ping, Pong, Reject})
 _RECEIPTS = frozenset({Ack, Done, Nack})

@@ -36,10 +36,16 @@ class SimulatedConnection:
         self.server = SimulatedTransport(*server, client[1])
         self.client.join(self, self.server)
         self.server.join(self, self.client)
+        self.measure()
         internet.established[self] = None
 
     def __repr__(self) -> str:
         return f"<SimulatedConnection {self.client.host.name} -> {self.server.host.name}>"
+
+    def measure(self) -> None:
+        """Find out how long the path is now."""
+        self.client.latency = self._internet.latency(self.client.host, self.server.host)
+        self.server.latency = self._internet.latency(self.server.host, self.client.host)
 
     def between(self, one: SimulatedHost, other: SimulatedHost) -> bool:
         """Tell whether these are the hosts at its ends, whoever connected."""

@@ -86,6 +86,7 @@ class SimulatedInternet:
         self._latencies: dict[tuple[int, int], float] = {}
         self._cuts: dict[tuple[int, int], None] = {}
         self._digest = hashlib.blake2b(digest_size=16)
+        self._trace = self._digest.update
         self._looping = False
 
     # ---- hosts and names
@@ -227,6 +228,8 @@ class SimulatedInternet:
                 self._latencies.pop(pair, None)
             else:
                 self._latencies[pair] = seconds
+        for connection in self.established:
+            connection.measure()
 
     # ---- for hosts, reactors and connections
 
@@ -238,7 +241,7 @@ class SimulatedInternet:
     def record(self, kind: bytes, number: int, data: bytes = b"") -> None:
         """Count an event, and have it in the trace."""
         self.events += 1
-        self._digest.update(_ENTRY(self.now, number, len(data)) + kind + data)
+        self._trace(_ENTRY(self.now, number, len(data)) + kind + data)
 
     def lookup(self, source: SimulatedHost, name: str) -> str | None:
         """Return the address that a name, or an address, stands for on a host."""
@@ -265,22 +268,26 @@ class SimulatedInternet:
             and (not self._cuts or (source.number, target.number) not in self._cuts)
         )
 
-    def delay(self, source: SimulatedHost, target: SimulatedHost) -> float:
-        """Return how many seconds a segment takes, jitter included."""
+    def latency(self, source: SimulatedHost, target: SimulatedHost) -> float:
+        """Return how many seconds a segment takes, without jitter."""
         if source is target:
             return _LOOPBACK
         known = self._latencies.get((source.number, target.number)) if self._latencies else None
         if known is None:
             (x, y), (u, v) = source.position, target.position
             known = self._latency_base + self._latency_span * math.sqrt((x - u) * (x - u) + (y - v) * (y - v))
-        return known + self.jitter * self.random()
+        return known
 
-    def departure(self, host: SimulatedHost, size: int) -> float:
-        """Return when a host has sent so many bytes more."""
+    def delay(self, source: SimulatedHost, target: SimulatedHost) -> float:
+        """Return how many seconds a segment takes, jitter included."""
+        return self.latency(source, target) + self.jitter * self.random()
+
+    def sending_time(self, host: SimulatedHost, size: int) -> float:
+        """Return in how many seconds a host has sent so many bytes more."""
         if self.bandwidth is None:
-            return self.now
+            return 0.0
         host.uplink_free_at = max(self.now, host.uplink_free_at) + size / self.bandwidth
-        return host.uplink_free_at
+        return host.uplink_free_at - self.now
 
     def mended(self) -> None:
         """Some paths may carry again what they did not."""

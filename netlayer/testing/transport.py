@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address
@@ -37,6 +38,7 @@ class SimulatedTransport:
 
     :ivar connected: whether the process holds it.
     :ivar host: where the process runs.
+    :ivar latency: seconds to the other end, without jitter.
     """
 
     __slots__ = (
@@ -71,6 +73,7 @@ class SimulatedTransport:
         "disconnected",
         "disconnecting",
         "host",
+        "latency",
         "producer",
         "protocol",
         "reading",
@@ -81,6 +84,7 @@ class SimulatedTransport:
 
     def __init__(self, reactor: SimulatedReactor, local: IPv4Address, remote: IPv4Address) -> None:
         self.host = reactor.host
+        self.latency = 0.0
         self.protocol: Any = None
         self.connector: Any = None
         self.connected = True
@@ -260,6 +264,7 @@ class SimulatedTransport:
         """The process is dead: nobody is told here, and at the other end only if the kernel lives on."""
         if not silently:
             self._send_reset()
+        self._peer._held.clear()  # nobody sends that again
         self.connected = False
         self.disconnected = True
         self.reading = False
@@ -363,12 +368,14 @@ class SimulatedTransport:
     def _transmit(self, segment: bytes | None) -> None:
         """Send a segment, or the FIN, to the other end."""
         internet, peer = self._internet, self._peer
-        arrival = internet.departure(self.host, len(segment) if segment is not None else 0)
-        arrival += internet.delay(self.host, peer.host)
+        arrival = internet.now + self.latency + internet.jitter * internet.random()
+        if internet.bandwidth is not None:
+            arrival += internet.sending_time(self.host, len(segment) if segment is not None else 0)
         if arrival < self._last_arrival:
             arrival = self._last_arrival
         self._last_arrival = arrival
-        internet.push(arrival, peer._arrive, segment)
+        internet.sequence = sequence = internet.sequence + 1
+        heappush(internet.heap, (arrival, sequence, peer._arrive, (segment,)))
 
     def _finish_writing(self) -> None:
         if not self.write_closed:
@@ -377,7 +384,7 @@ class SimulatedTransport:
 
     def _send_reset(self) -> None:
         internet, peer = self._internet, self._peer
-        internet.push(internet.now + internet.delay(self.host, peer.host), peer._reset_arrives)
+        internet.push(internet.now + self.latency + internet.jitter * internet.random(), peer._reset_arrives)
 
     # ---- private: receiving, by the kernel
 
@@ -396,10 +403,9 @@ class SimulatedTransport:
         if not held or not self._internet.reachable(self._peer.host, self.host):
             return
         self._held = []
-        if self._peer.host.powered or self._peer.connected:
-            for segment in held:
-                if not self.deaf and not self.swallows:
-                    self._take_in(segment)
+        for segment in held:
+            if not self.deaf and not self.swallows:
+                self._take_in(segment)
 
     def _take_in(self, segment: bytes | None) -> None:
         if not self.connected:
@@ -464,9 +470,9 @@ class SimulatedTransport:
 
     def _readable(self) -> None:
         self._read_due = False
-        reactor, internet = self._reactor, self._internet
         if not self.reading or not self.connected:
             return
+        reactor, internet = self._reactor, self._internet
         if reactor.stalled:
             self._read_due = True
             reactor.postpone(self._readable)
@@ -477,7 +483,7 @@ class SimulatedTransport:
             return
         if self._received:
             self._read()
-            if self.connected:
+            if (self._received or self._finished) and self.connected:
                 self._read_soon()
         elif self._finished:
             reactor.turn(b"end", self._read_end)
@@ -526,7 +532,7 @@ class SimulatedTransport:
             return
         size += self._acknowledgements_lost
         self._acknowledgements_lost = 0
-        at = internet.now + internet.delay(self.host, sender.host)
+        at = internet.now + self.latency
         acknowledged = sender._acknowledged
         if acknowledged and at < acknowledged[-1][0]:
             at = acknowledged[-1][0]
@@ -560,6 +566,7 @@ class SimulatedTransport:
         if self.connected:
             if self._internet.random() < 0.5:
                 self._peer.swallows = True
+            self._peer._held.clear()  # nobody sends that again
             self._send_reset()
             self._gone(ConnectionAborted())
 
