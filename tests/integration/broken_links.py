@@ -215,7 +215,7 @@ async def run(reactor: Any, options: argparse.Namespace) -> None:
     """Run many rounds and print the figures."""
     links = BrokenLinks(reactor, seed=options.seed, nodes=options.nodes)
     rng = random.Random(options.seed)
-    faults = True  # until we know better
+    faults = False
     try:
         await links.start()
         for n in range(1, options.rounds + 1):
@@ -232,6 +232,9 @@ async def run(reactor: Any, options: argparse.Namespace) -> None:
         print(figures)
         for fault in figures.verdict.faults[:20]:
             print(fault)
+    except AssertionError:
+        faults = True
+        raise
     finally:
         await links.close(keep=faults)
     if faults:

@@ -225,7 +225,7 @@ def run(options: argparse.Namespace) -> None:
     rng = random.Random(options.seed)
     partitions = Partitions(bootstraps=options.bootstraps, nodes=options.nodes, rng=rng)
     took: list[float] = []
-    good = False
+    keep = False
     try:
         print(f"all agree {partitions.start():.1f} s after the start", flush=True)
         for n in range(options.rounds):
@@ -243,10 +243,13 @@ def run(options: argparse.Namespace) -> None:
         print(f"{verdict}\nerrors: {', '.join(f'{n} {kind}' for kind, n in verdict.errors.items())}")
         print(f"agreement: median {_median(took):.1f} s, worst {max(took):.1f} s")
         print(f"faults: {len(verdict.faults)}", *verdict.faults[:20], sep="\n")
-        good = not verdict.faults
+        keep = bool(verdict.faults)
+    except AssertionError:
+        keep = True
+        raise
     finally:
-        partitions.close(keep=not good)
-    if not good:
+        partitions.close(keep=keep)
+    if keep:
         sys.exit(f"seed {options.seed} shows faults")
 
 

@@ -161,6 +161,18 @@ class LedgerTests(SynchronousTestCase):
         two = [*one, sent(2), ended(2, "done")]
         self.assert_fault("came to life 1 after a later one", two, [*handled(2), *handled(1)])
 
+    def test_unknown(self) -> None:
+        """An unknown outcome is counted apart when the receiver's process lived all the time."""
+        told = {A: [(1.0, sent(1)), (3.0, ended(1, "unknown"))], B: [(0.0, ("started", 8000)), (2.0, ("ready", 1))]}
+
+        def count() -> int:
+            journals = {life: [Entry(at, *_split(what)) for at, what in entries] for life, entries in told.items()}
+            return judge(journals, alive={A, B}).counts["of them between living processes"]
+
+        self.assertEqual(count(), 0)
+        told[B].append((4.0, ("ready", 1)))
+        self.assertEqual(count(), 1)
+
     def test_killed_sender(self) -> None:
         """Nobody waits for the outcomes of a process that was killed."""
         entries = {A: [Entry(0.0, *_split(sent(1)))], B: []}

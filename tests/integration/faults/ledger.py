@@ -13,6 +13,10 @@ from tests.integration.faults.journal import Entry
 __all__ = ["Life", "Verdict", "judge"]
 
 
+#: Outcomes that nobody knows, and those of them that had no need to be: one process of the receiver lived all the time.
+UNKNOWN = ("unknown", "of them between living processes")
+
+
 class Life(NamedTuple):
     """One process of a node: the first has number 1, what was started after its death number 2."""
 
@@ -33,7 +37,9 @@ class Fate:
     """What the journals tell of a packet."""
 
     kind: str = ""
+    sent_at: float = 0.0
     ended: list[str] = attrs.Factory(list)
+    ended_at: float = 0.0
     handled: list[tuple[int, bool]] = attrs.Factory(list)  # by which life, and whether it was marked as redelivered
     finished: list[bool] = attrs.Factory(list)  # whether the handler has succeeded
 
@@ -69,9 +75,12 @@ def judge(journals: Mapping[Life, Sequence[Entry]], *, alive: set[Life]) -> Verd
         for entry in entries:
             match entry.what, *entry.details:
                 case "sent", number, peer, kind, _:
-                    fates[Packet(life, number, peer)].kind = kind
+                    fate = fates[Packet(life, number, peer)]
+                    fate.kind, fate.sent_at = kind, entry.at
                 case "ended", number, peer, outcome, text:
-                    fates[Packet(life, number, peer)].ended.append(outcome)
+                    fate = fates[Packet(life, number, peer)]
+                    fate.ended.append(outcome)
+                    fate.ended_at = entry.at
                     if text:
                         errors[text.partition(":")[0]] += 1
                 case "handled", node, sender_life, number, kind, _, flagged:
@@ -90,11 +99,17 @@ def judge(journals: Mapping[Life, Sequence[Entry]], *, alive: set[Life]) -> Verd
                     faults.append(f"{life} has logged: {text}")
         if life in alive:
             faults += [f"{packet} is still being handled" for packet, _ in unfinished]
-    counts: Counter[str] = Counter(dict.fromkeys(("sent", "done", "failed", "unhandled", "unknown"), 0))
+    counts: Counter[str] = Counter(dict.fromkeys(("sent", "done", "failed", "unhandled", *UNKNOWN), 0))
+    lived = {life: (entries[0].at, entries[-1].at) for life, entries in journals.items() if entries}
     for packet, fate in fates.items():
         faults += [f"{packet} ({fate}) {wrong}" for wrong in _wrong(packet, fate, alive=packet.sender in alive)]
         counts["sent"] += 1
         counts[fate.ended[0] if fate.ended else "done" if True in fate.finished else "left by killed senders"] += 1
+        if "unknown" in fate.ended:
+            counts[UNKNOWN[1]] += any(
+                life.node == packet.receiver and began < fate.sent_at and fate.ended_at < last_entry
+                for life, (began, last_entry) in lived.items()
+            )
         counts["redelivered"] += any(flagged for _, flagged in fate.handled)
         counts["handled by two processes"] += len(fate.handled) > 1
     return Verdict(faults, counts, errors)
