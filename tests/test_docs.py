@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pkgutil
 import re
 import runpy
 from urllib.parse import urlsplit
@@ -175,6 +176,12 @@ class ReferenceTests(SynchronousTestCase):
         text = (DOCS / "reference" / "api.rst").read_text("utf-8")
         documented = re.findall(r"^\.\. auto\w+:: netlayer\.(\w+)$", text, re.MULTILINE)
         self.assertEqual(sorted(documented), sorted(netlayer.__all__))
+
+    def test_modules(self) -> None:
+        """Each module has its place in the house."""
+        house = sections((DOCS / "explanation" / "design.rst").read_text("utf-8"))["The house"]
+        modules = {module.name for module in pkgutil.iter_modules(netlayer.__path__)} - {"__main__"}
+        self.assertEqual([name for name in sorted(modules) if f"``{name}``" not in house], [])
 
     def test_names(self) -> None:
         """Whatever the table of the seed's names sends a reader to is there."""
