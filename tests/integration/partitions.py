@@ -161,6 +161,7 @@ class Partitions:
             listen=[self.network.address(n), PORT],
             advertise=None,
             bootstraps=bootstraps,
+            network_secret="only for hosts in namespaces",
             settings=settings,
         )
 

@@ -1,9 +1,8 @@
 """A local network of hosts in network namespaces: two switches with a trunk between them, and links that can be cut.
 
 Each host has one network card, ``eth0``, that leads to a port of one of the switches, which are bridges in a namespace
-of their own. A node without a network secret listens on loopback addresses only, so the cards have addresses in
-127.50.0.0/24; the kernel lets those out of the machine when ``route_localnet`` is set. What is cut is real: packets
-of the kernel's TCP get lost, and nobody is told, unless the host's own card is down.
+of their own. What is cut is real: packets of the kernel's TCP get lost, and nobody is told, unless the host's own card
+is down.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class LocalNetwork:
 
     def address(self, number: int) -> str:
         """Return the address of a host."""
-        return f"127.50.0.{number}"
+        return f"10.50.0.{number}"
 
     def launcher(self, number: int) -> tuple[str, ...]:
         """Return the command that runs another command at a host."""
@@ -134,14 +133,7 @@ class LocalNetwork:
         _ip("netns", "add", host)
         _ip("-n", self._switches, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host)
         _ip("-n", self._switches, "link", "set", port, "master", "switch1", "up")
-        for setting in ("route_localnet=1", "rp_filter=0"):
-            name, _, value = setting.partition("=")
-            for where in ("all", "default", "eth0"):
-                path = f"/proc/sys/net/ipv4/conf/{where}/{name}"
-                subprocess.run([*self.launcher(number), "sh", "-c", f"echo {value} > {path}"], check=True)
         _ip("-n", host, "link", "set", "lo", "up")
-        # The local route to all of 127.0.0.0/8 would keep everything inside; that to 127.0.0.1 stays.
-        _ip("-n", host, "route", "del", "local", "127.0.0.0/8", "dev", "lo", "table", "local", check=False)
         _ip("-n", host, "address", "add", f"{self.address(number)}/24", "dev", "eth0")
         _ip("-n", host, "link", "set", "eth0", "up")
 
