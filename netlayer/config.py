@@ -218,6 +218,34 @@ class Settings:
     max_handshakes: int = _setting(
         256, "connections", "strangers under way; the oldest is dropped for room", "bounds what they cost", least=1
     )
+    max_handshakes_per_address: int = _setting(
+        8,
+        "connections",
+        "strangers under way from one address, this machine's excepted",
+        "an honest node dials once",
+        least=1,
+    )
+    max_violations: int = _setting(
+        5,
+        "violations",
+        "how often a key, or the address of who has shown none, may break the protocol",
+        "a bug may show once or twice; who goes on is hostile",
+        least=1,
+        most=1000,
+    )
+    violation_memory: float = _setting(
+        600.0, "seconds", "how long a violation counts, and a refusal lasts", "long beside every retry", least=0.1
+    )
+    stranger_lines: int = _setting(
+        60, "lines a minute", "log lines that strangers may cause", "a flood must not fill a disk", least=1
+    )
+    frame_timeout: float = _setting(
+        30.0,
+        "seconds",
+        "how long one frame may take to arrive",
+        "a frame has 64 KiB; who takes longer holds memory on purpose",
+        least=0.1,
+    )
     listen_backlog: int = _setting(
         1024, "connections", "connections that the system holds for us", "with 50, 1,000 connects took 19 s", least=1
     )

@@ -425,6 +425,8 @@ class Driver(Protocol):
         own = self.factory.local.fingerprint
         if isinstance(reason, Rejected) and reason.code == RejectCode.SELF and self.fingerprint != own:
             reason = RemoteProtocolError("the other end claims to be this node itself")
+        if isinstance(reason, RemoteProtocolError):
+            self.factory.violated(self, reason)
         self._leave_transport(abort)
         goodbye = self._connection.goodbye_received
         unknown: tuple[int, ...] = ()

@@ -23,7 +23,14 @@ from netlayer.admission import Admission
 from netlayer.attempt import Attempt
 from netlayer.config import Settings
 from netlayer.driver import Driver
-from netlayer.errors import ConfigurationError, DeliveryError, LinkLost, NodeStopped, PeerUnreachable
+from netlayer.errors import (
+    ConfigurationError,
+    DeliveryError,
+    LinkLost,
+    NodeStopped,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
 from netlayer.handling import handling
 from netlayer.identity import Identity
 from netlayer.interfaces import IIdentity
@@ -36,6 +43,7 @@ from netlayer.sansio.load import NodeLoad, SharedPayload
 from netlayer.sansio.selection import CLONE_RETRY
 from netlayer.sansio.states import State
 from netlayer.sansio.streams import OutgoingPacket
+from netlayer.strangers import Strangers
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
     MIN_MAX_FRAME,
@@ -141,7 +149,7 @@ class PeerFactory(Factory):
         self.log = NodeLog(self.local.node_id)
         self.security = self.identity.security(reactor)
         self._connections: dict[Driver, None] = {}  # ordered by age
-        self._strangers: dict[Driver, None] = {}  # those that we accepted and that are not linked yet, by age
+        self._strangers = Strangers(self.local.node_id, self.settings, reactor)
         self.remotes = Remotes(self._new_remote)
         self._attempts: dict[Attempt, None] = {}  # that are under way, by age
         self._stopped: Deferred[None] | None = None
@@ -312,18 +320,17 @@ class PeerFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:  # type: ignore[override]
         """Build the protocol of a connection that was accepted."""
-        return None if self.stopping else self._build(None)
+        if self.stopping or not self._strangers.admits(addr, len(self._connections)):
+            return None
+        return self._build(None)
 
     # ---- what protocols report
 
     def connection_opened(self, protocol: Driver) -> None:
-        """TCP stands. A full table of strangers drops its oldest."""
+        """TCP stands."""
         self._connections[protocol] = None
-        if protocol.dialed:
-            return
-        self._strangers[protocol] = None
-        if len(self._strangers) > self.settings.max_handshakes:
-            next(iter(self._strangers))._abort(LinkLost("too many handshakes are under way"))
+        if not protocol.dialed:
+            self._strangers.opened(protocol, len(self._connections))
 
     def connection_closed(self, protocol: Driver) -> None:
         """The transport is gone."""
@@ -335,6 +342,10 @@ class PeerFactory(Factory):
         said, fingerprint = protocol.introduction, protocol.fingerprint
         if self.stopping:
             protocol._reject(RejectCode.SHUTTING_DOWN)
+            return
+        if self._strangers.is_refused(fingerprint):
+            text = "this key has broken the protocol too often"
+            protocol._reject(RejectCode.PROTOCOL_VIOLATION, text, self.settings.violation_memory)
             return
         if not self._is_allowed(said.node_id, fingerprint):
             protocol._reject(RejectCode.NOT_ALLOWED, "this id and key do not stand on the list of this node")
@@ -360,7 +371,7 @@ class PeerFactory(Factory):
     def link_ready(self, protocol: Driver) -> None:
         """A connection became the link to its peer, which answers for its id from now on."""
         assert protocol._remote is not None
-        self._strangers.pop(protocol, None)
+        self._strangers.left(protocol)
         self.remotes.linked(protocol._remote, protocol.introduction.node_id)
         self.observer.link_ready(protocol)
 
@@ -370,9 +381,12 @@ class PeerFactory(Factory):
 
     def attempt_failed(self, protocol: Driver, reason: Exception) -> None:
         """A connection ended before it was the link."""
-        self._strangers.pop(protocol, None)
         if not protocol.dialed:
-            self.log.debug("a connection from {address} ended: {reason}", address=protocol.address, reason=reason)
+            self._strangers.ended(protocol, reason)
+
+    def violated(self, protocol: Driver, reason: RemoteProtocolError) -> None:
+        """The other end of a connection has broken the protocol."""
+        self._strangers.has_violated(protocol, reason)
 
     def news_received(self, protocol: Driver, news: Register | Registered | Peers) -> None:
         """A message between a node and a bootstrap has come."""

@@ -212,7 +212,7 @@ class ReferenceTests(SynchronousTestCase):
                 match node:
                     case ast.Call(
                         func=ast.Attribute(
-                            value=ast.Attribute(attr="log" | "_log"),
+                            value=ast.Attribute(attr="log" | "_log") | ast.Name(id="self"),
                             attr="debug" | "info" | "warn" | "error" | "failure" | "critical",
                         ),
                         args=[ast.Constant(value=str(message)), *_],

@@ -21,8 +21,8 @@ LAYERS = (
     "wire wire.frames wire.messages wire.payload",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
-    " sansio.streams",
-    "tls plaintext identity attempt remote remotes handling driver peer factory bootstrap",
+    " sansio.streams sansio.violations",
+    "tls plaintext identity strangers attempt remote remotes handling driver peer factory bootstrap",
     "dialing directory joining listening sending wanted",
     "services",
     "reactor_thread logger node bootstrap_node",

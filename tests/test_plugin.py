@@ -196,7 +196,7 @@ class OpenFilesTests(SynchronousTestCase):
         self.assertEqual(self.make("--max-connections", "64", "--max-handshakes", "100"), [])
         self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (350, hard))
         self.assertEqual(self.make("--max-connections", "300", "--max-handshakes", "100"), [])
-        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (464, hard))
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (528, hard))
 
     def test_not_enough(self) -> None:
         """When more is not allowed, the log says so, with the numbers."""

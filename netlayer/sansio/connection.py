@@ -12,7 +12,7 @@ from netlayer.handlers import DataPacket
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import LocalNode, RemoteNode, judge_hello, judge_welcome
-from netlayer.sansio.liveness import Liveness, Pings, Verdict
+from netlayer.sansio.liveness import FrameTimer, Liveness, Pings, Verdict
 from netlayer.sansio.proof import Channel
 from netlayer.sansio.states import CARRIES, LEGAL, TAKES_DATA, State
 from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, FrameDecoder
@@ -87,6 +87,7 @@ class Connection:
         self._pings = Pings()
         self._liveness: Liveness | None = None
         self._deadline: float | None = now + settings.timeout  # of the handshake, later of the farewell
+        self._frame_timer = FrameTimer(settings.frame_timeout)
         self._receipts_at: float | None = None
         self._receipts_due = False  # they leave with the next bytes
         self._farewell: Goodbye | None = None  # to be said when the packet that is being written is finished
@@ -211,7 +212,10 @@ class Connection:
         if self._liveness is not None:
             self._liveness.heard(now)
         self._frames.feed(data)
-        return self._take_frames(now)
+        events = self._take_frames(now)
+        waiting = self._frames.waiting
+        self._frame_timer.received(self.bytes_received - waiting, waiting, now)
+        return events
 
     def data_to_send(self, now: float) -> bytes:
         """Return what to write next, about 64 KiB at most, or b"" if there is nothing.
@@ -253,7 +257,10 @@ class Connection:
         if self._liveness is not None:
             silent_at = self._liveness.next_deadline()
             if first is None or silent_at < first:
-                return silent_at
+                first = silent_at
+            frame_at = self._frame_timer.deadline
+            if frame_at is not None and frame_at < first:
+                first = frame_at
         return first
 
     def deadline_reached(self, now: float) -> list[Event]:
@@ -265,6 +272,8 @@ class Connection:
                 return self._close(LinkLost(self._farewell_reason()))
             reason = f"no link within {self._settings.timeout:g} s ({self.state.value})"
             return self._close(LinkLost(reason), abort=True)
+        if self._liveness is not None and self._frame_timer.is_over(now):
+            return self._close(LinkLost(f"a frame took more than {self._settings.frame_timeout:g} s"), abort=True)
         if self._liveness is not None and self._liveness.next_deadline() <= now:
             verdict = self._liveness.deadline_reached(now)
             if verdict is Verdict.DEAD:

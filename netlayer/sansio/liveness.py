@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from struct import Struct
 
-__all__ = ["Liveness", "Pings", "Verdict"]
+__all__ = ["FrameTimer", "Liveness", "Pings", "Verdict"]
 
 _OPAQUE = Struct(">Q")
 
@@ -22,6 +22,39 @@ class Verdict(Enum):
     ALIVE = "alive"
     ASK = "ask"
     DEAD = "dead"
+
+
+class FrameTimer:
+    """Give each frame some time to arrive whole: who sends it a byte at a time is alive, and holds memory.
+
+    :param timeout: seconds from the first byte of a frame that has not arrived whole.
+    :ivar deadline: when :meth:`is_over` has to be asked, or None.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.deadline: float | None = None
+        self._timeout = timeout
+        self._begins = -1
+
+    def received(self, begins: int, waiting: int, now: float) -> None:
+        """Note how far the stream is.
+
+        :param begins: where in it the frame begins that has not arrived whole; another place means another frame.
+        :param waiting: how many bytes of it there are.
+        """
+        if waiting == 0:
+            self.deadline = None
+        elif begins != self._begins or self.deadline is None:
+            self._begins = begins
+            self.deadline = now + self._timeout
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether the time is over. If we are late ourselves, the rest may wait unread: it gets a second more."""
+        if self.deadline is None or now < self.deadline:
+            return False
+        late = now - self.deadline > LATE
+        self.deadline = now + LATE if late else None
+        return not late
 
 
 class Liveness:

@@ -24,12 +24,11 @@ from twisted.python.util import runAsEffectiveUser
 from netlayer.errors import ConfigurationError, ListenError
 from netlayer.identity import Identity
 from netlayer.services import PeerService
+from netlayer.strangers import OTHER_FILES
 from netlayer.tap.options import NodeOptions
 
 __all__ = ["OperatedService", "make_service"]
 
-#: Files that a process has open besides connections: logs, the reactor's own, the application's, dials under way.
-OTHER_FILES = 64
 #: The select reactor can't see files with higher numbers.
 SELECTABLE_FILES = 1024
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netlayer.sansio.liveness import LATE, Liveness, Verdict
+from netlayer.sansio.liveness import LATE, FrameTimer, Liveness, Verdict
 
 
 class LivenessTests(SynchronousTestCase):
@@ -91,3 +91,31 @@ class LivenessTests(SynchronousTestCase):
         self.assertIs(verdict, Verdict.DEAD)
         self.assertAlmostEqual(dead, now + 15.0)
         self.assertEqual({verdict for _, verdict in before}, {Verdict.ASK})
+
+
+class FrameTimerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.timer = FrameTimer(30.0)
+
+    def test_whole_frames(self) -> None:
+        """No time runs while nothing of a frame waits for its rest."""
+        self.timer.received(100, 0, 1.0)
+        self.assertIsNone(self.timer.deadline)
+        self.assertFalse(self.timer.is_over(1000.0))
+
+    def test_drip(self) -> None:
+        """A frame has its time from its first byte, whatever comes of it; the next one has a time of its own."""
+        for second in range(30):
+            self.timer.received(100, 5 + second, float(second))
+        self.assertEqual(self.timer.deadline, 30.0)
+        self.assertFalse(self.timer.is_over(29.9))
+        self.assertTrue(self.timer.is_over(30.0))
+        self.timer.received(200, 5, 31.0)
+        self.assertEqual(self.timer.deadline, 61.0)
+
+    def test_late(self) -> None:
+        """A process that was frozen itself looks at what waits unread before it judges."""
+        self.timer.received(100, 5, 0.0)
+        self.assertFalse(self.timer.is_over(95.0))
+        self.assertEqual(self.timer.deadline, 96.0)
+        self.assertTrue(self.timer.is_over(96.0))

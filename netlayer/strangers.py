@@ -1,0 +1,120 @@
+"""Connections that were accepted and are not links yet: how many there may be, from where, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+
+from netlayer.addresses import is_loopback
+from netlayer.config import Settings
+from netlayer.errors import LinkLost, RemoteProtocolError
+from netlayer.nodelog import LimitedLog
+from netlayer.sansio.violations import Violations
+
+if TYPE_CHECKING:
+    from netlayer.driver import Driver
+
+__all__ = ["Strangers"]
+
+#: Files that a process may need besides its connections. A port accepts up to 100 connections in one turn of the
+#: reactor, and the files of those that are dropped in it are closed only in the next.
+OTHER_FILES = 128
+
+
+class Strangers:
+    """The strangers of one node.
+
+    When there are too many, those that have taken longest are dropped: an honest node is through in milliseconds.
+    """
+
+    def __init__(self, node_id: int, settings: Settings, clock: IReactorTime) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._log = LimitedLog(node_id, clock=clock, lines=settings.stranger_lines)
+        self._by_age: dict[Driver, None] = {}
+        self._by_host: dict[str, dict[Driver, None]] = {}  # loopback ones are not counted
+        self._violations = Violations(most=settings.max_violations, memory=settings.violation_memory)
+        self._most_files = _most_files() if IReactorFDSet.providedBy(clock) else None
+
+    def __len__(self) -> int:
+        return len(self._by_age)
+
+    def admits(self, address: Any, connections: int) -> bool:
+        """Tell whether a connection that comes from an address may be accepted.
+
+        :param connections: how many the node has, in all.
+        """
+        if self._most_files is not None and connections >= self._most_files:
+            self._log.debug("a connection was closed at once: this process has {count} open", count=connections)
+            return False
+        host = _counted_host(address)
+        return host is None or not self._violations.is_refused(host, self._clock.seconds())
+
+    def opened(self, protocol: Driver, connections: int) -> None:
+        """A connection was accepted."""
+        self._by_age[protocol] = None
+        most = self._settings.max_handshakes
+        if self._most_files is not None:
+            most = min(most, max(1, self._most_files - (connections - len(self._by_age))))
+        if len(self._by_age) > most:
+            next(iter(self._by_age))._abort(LinkLost("too many handshakes are under way"))
+        host = _counted_host(protocol.transport.getPeer())
+        if host is None:
+            return
+        from_there = self._by_host.setdefault(host, {})
+        from_there[protocol] = None
+        if len(from_there) > self._settings.max_handshakes_per_address:
+            next(iter(from_there))._abort(LinkLost("too many handshakes from this address are under way"))
+
+    def ended(self, protocol: Driver, reason: Exception) -> None:
+        """A connection has ended before it was a link."""
+        self.left(protocol)
+        self._log.debug("a connection from {address} ended: {reason}", address=protocol.address, reason=reason)
+
+    def left(self, protocol: Driver) -> None:
+        """A connection is a stranger's no more: it became a link, or has ended."""
+        if protocol not in self._by_age:
+            return
+        del self._by_age[protocol]
+        host = _counted_host(protocol.transport.getPeer())
+        if host is not None and host in self._by_host:
+            self._by_host[host].pop(protocol, None)
+            if not self._by_host[host]:
+                del self._by_host[host]
+
+    def has_violated(self, protocol: Driver, reason: RemoteProtocolError) -> None:
+        """Somebody has broken the protocol, on whichever connection."""
+        self._log.warn("bad data from {address}: {reason}", address=protocol.address, reason=reason)
+        offender = self._offender(protocol)
+        if offender is not None and self._violations.note(offender, self._clock.seconds()):
+            self._log.warn(
+                "{address} has broken the protocol {count} times and is refused for {seconds:g} s",
+                address=protocol.address,
+                count=self._settings.max_violations,
+                seconds=self._settings.violation_memory,
+            )
+
+    def is_refused(self, fingerprint: bytes) -> bool:
+        """Tell whether the holder of a proven key has broken the protocol too often."""
+        return self._violations.is_refused(fingerprint, self._clock.seconds())
+
+    def _offender(self, protocol: Driver) -> Hashable:
+        return protocol.fingerprint or _counted_host(protocol.transport.getPeer())
+
+
+def _counted_host(address: Any) -> str | None:
+    """Return the host that a connection comes from, or None if it is this machine: all its users share that address."""
+    host = getattr(address, "host", None)
+    return None if host is None or is_loopback(host) else str(host)
+
+
+def _most_files() -> int | None:
+    """Return how many connections this process may have open, or None where there is no limit."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return None
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if soft == resource.RLIM_INFINITY else max(8, soft - OTHER_FILES)

@@ -1,0 +1,152 @@
+"""What strangers may cost a node; in a simulated internet, as on loopback all come from one address."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any, ClassVar
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from netlayer import PeerService, Settings
+from netlayer.strangers import OTHER_FILES, Strangers
+from netlayer.testing import SimulatedHost, SimulatedInternet
+
+SECRET = "the secret of the network"
+
+
+class Stranger(Protocol):
+    """Connects and says what it is told to."""
+
+    closed = False
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.closed = True
+
+
+class StrangersTestCase(SynchronousTestCase):
+    """One node at ``victim``; ``elsewhere`` and ``honest`` are other hosts."""
+
+    options: ClassVar[dict[str, Any]] = {}
+
+    def setUp(self) -> None:
+        self.events: list[LogEvent] = []
+        globalLogPublisher.addObserver(self._keep)
+        self.addCleanup(globalLogPublisher.removeObserver, self._keep)
+        self.internet = SimulatedInternet(seed=1, network="10.0.0.0/16")
+        self.victim, self.elsewhere, self.honest = (
+            self.internet.add_host(name) for name in ("victim", "elsewhere", "honest")
+        )
+        self.node = self.serve(self.victim, 1, **self.options)
+
+    def serve(self, host: SimulatedHost, node_id: int, *, peers: Any = (), **settings: Any) -> PeerService:
+        """Run a node."""
+        service = PeerService(
+            host.reactor,
+            node_id=node_id,
+            listen=(host.address, 8000),
+            peers=peers,
+            network_secret=SECRET,
+            settings=Settings(**settings),
+            identity=host.identity(),
+            rng=host.rng,
+        )
+        host.run(service)
+        return service
+
+    def connect(self, host: SimulatedHost, count: int = 1, *, say: bytes = b"") -> list[Stranger]:
+        """Connect some strangers, and have each say something."""
+        strangers = []
+        for _ in range(count):
+            stranger = Stranger()
+            factory = ClientFactory()
+            factory.noisy = False
+            factory.buildProtocol = lambda address, stranger=stranger: stranger  # type: ignore[method-assign,misc]
+            host.reactor.connectTCP(self.victim.address, 8000, factory)
+            strangers.append(stranger)
+        self.internet.advance(0.5)
+        for stranger in strangers:
+            if say and stranger.connected:
+                stranger.transport.write(say)
+        self.internet.advance(0.5)
+        return strangers
+
+    def log(self, level: str, containing: str) -> list[str]:
+        texts = [e["log_format"].format(**e) for e in self.events if e["log_level"].name == level]
+        return [text for text in texts if containing in text]
+
+    def _keep(self, event: LogEvent) -> None:
+        if event.get("log_namespace") == "netlayer":
+            self.events.append(event)
+
+
+class ConnectionsTests(StrangersTestCase):
+    options: ClassVar[dict[str, Any]] = {"max_handshakes": 20, "max_handshakes_per_address": 8, "timeout": 30.0}
+
+    def test_from_one_address(self) -> None:
+        """Of one address eight strangers may be under way; the oldest is dropped for the next."""
+        strangers = self.connect(self.elsewhere, 8)
+        self.assertFalse(any(stranger.closed for stranger in strangers))
+        (another,) = self.connect(self.elsewhere)
+        self.assertFalse(another.closed)
+        self.assertEqual(sum(stranger.closed for stranger in strangers), 1)
+
+    def test_honest_gets_in(self) -> None:
+        """A node gets in while an address holds all its places."""
+        self.connect(self.elsewhere, 40)
+        peer = self.serve(self.honest, 2, peers=[(1, self.victim.address, 8000)])
+        self.internet.run_until(lambda: peer.get_peers(), timeout=5.0)
+
+    def test_forgotten(self) -> None:
+        """Strangers that leave or run out of time leave nothing behind."""
+        for stranger in self.connect(self.elsewhere, 4):
+            stranger.transport.loseConnection()
+        self.connect(self.elsewhere, 4)
+        self.internet.advance(31.0)
+        strangers = self.node.factory._strangers
+        self.assertEqual((len(strangers), strangers._by_host), (0, {}))
+
+
+class ViolationTests(StrangersTestCase):
+    def test_refused_address(self) -> None:
+        """An address that sends garbage five times is not listened to for ten minutes; others are."""
+        for _ in range(5):
+            (stranger,) = self.connect(self.elsewhere, say=b"GET / HTTP/1.0\r\n\r\n" * 10)
+            self.assertTrue(stranger.closed)
+        self.assertEqual(len(self.log("warn", "has broken the protocol 5 times and is refused for 600 s")), 1)
+        (refused,) = self.connect(self.elsewhere)
+        self.assertTrue(refused.closed)
+        (other,) = self.connect(self.honest)
+        self.assertFalse(other.closed)
+        self.internet.advance(601.0)
+        (forgiven,) = self.connect(self.elsewhere)
+        self.assertFalse(forgiven.closed)
+
+
+class LogTests(StrangersTestCase):
+    options: ClassVar[dict[str, Any]] = {"stranger_lines": 6}
+
+    def test_lines(self) -> None:
+        """A flood of strangers writes six lines a minute, and one that says how many were left out."""
+        for _ in range(25):
+            self.connect(self.elsewhere, say=b"garbage that is no preamble" * 3)
+        self.assertEqual(len(self.log("warn", "bad data")) + len(self.log("debug", "ended")), 6)
+        self.internet.advance(60.0)
+        self.connect(self.honest, say=b"garbage that is no preamble" * 3)
+        self.assertEqual(len(self.log("warn", "lines about strangers were left out")), 1)
+
+
+class FilesTests(SynchronousTestCase):
+    def test_before_files_run_out(self) -> None:
+        """On real sockets, connections are closed at once when the process has almost no files left."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OTHER_FILES + 100, hard))
+        reactor: Any = global_reactor
+        strangers = Strangers(1, Settings(), reactor)
+        address = IPv4Address("TCP", "127.0.0.1", 4000)
+        self.assertEqual([strangers.admits(address, count) for count in (0, 99, 100)], [True, True, False])
