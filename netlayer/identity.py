@@ -21,7 +21,7 @@ from netlayer.errors import ConfigurationError
 from netlayer.interfaces import IIdentity, ISecurity
 from netlayer.tls import MutualTLS, certificate_fingerprint
 
-__all__ = ["Identity", "fingerprint_text"]
+__all__ = ["Identity", "fingerprint_text", "made_directory"]
 
 #: The name of the identity in a data directory.
 IDENTITY_FILE = "identity.pem"
@@ -73,14 +73,7 @@ class Identity:
         :param data_dir: the directory; the identity is the file ``identity.pem`` in it.
         :raises ConfigurationError: as :meth:`load_or_create` does, or when the directory can't be made.
         """
-        if not isinstance(data_dir, (str, os.PathLike)) or not os.fspath(data_dir):
-            raise ConfigurationError(f"a data directory is a path, not {data_dir!r}")
-        try:
-            Path(data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        except (OSError, ValueError) as error:  # ValueError: an embedded null byte
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigurationError(f"data directory {os.fspath(data_dir)!r}: {reason}") from None
-        return cls.load_or_create(Path(data_dir) / IDENTITY_FILE)
+        return cls.load_or_create(made_directory(data_dir) / IDENTITY_FILE)
 
     @classmethod
     def load_or_create(cls, path: str | os.PathLike[str]) -> Identity:
@@ -143,6 +136,21 @@ class Identity:
         finally:
             temporary.unlink(missing_ok=True)
         return cls._load(path)
+
+
+def made_directory(data_dir: str | os.PathLike[str]) -> Path:
+    """Return a data directory, having made it if it was missing.
+
+    :raises ConfigurationError: when `data_dir` is no path, or the directory can't be made.
+    """
+    if not isinstance(data_dir, (str, os.PathLike)) or not os.fspath(data_dir):
+        raise ConfigurationError(f"a data directory is a path, not {data_dir!r}")
+    try:
+        Path(data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: an embedded null byte
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"data directory {os.fspath(data_dir)!r}: {reason}") from None
+    return Path(data_dir)
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

@@ -86,7 +86,8 @@ class Node(Generic[Mode]):
     :param peers: peers to stay linked to whatever the bootstraps say, as (peer_id, host, port).
     :param advertise: the (host, port) that others are told to dial, if it is not where the node listens.
     :param identity: by default that of `data_dir`, or an ephemeral one.
-    :param data_dir: a directory for what has to outlive the process: the identity.
+    :param data_dir: a directory for what has to outlive the process, such as the identity. Each node has its own: it is
+        locked until the node has stopped or its process has ended.
     :param network: only nodes of the same network link to each other.
     :param admission: who may link: ``open``, ``secret`` or ``allowlist``; by default what the next two ask for.
     :param network_secret: what every node of the network knows, 16 bytes at least; up to four while one is replaced.

@@ -15,6 +15,7 @@ from netlayer.addresses import Address, PeerInfo, is_loopback, parse_address
 from netlayer.admission import Admission
 from netlayer.bootstrap import BootstrapFactory
 from netlayer.config import Settings
+from netlayer.data_directory import DataDirectory
 from netlayer.directory import Directory
 from netlayer.driver import Driver
 from netlayer.errors import (
@@ -29,7 +30,7 @@ from netlayer.errors import (
 )
 from netlayer.factory import LinkObserver, PeerFactory
 from netlayer.handling import handling
-from netlayer.identity import Identity, fingerprint_text
+from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IIdentity
 from netlayer.joining import FirstAnswer, Joining
 from netlayer.listening import Listening
@@ -59,7 +60,8 @@ class PeerService(Service, LinkObserver):
     :param advertise: the (host, port) that others are told to dial, if it is not where this node listens.
     :param settings: limits and times; see :class:`~netlayer.Settings`.
     :param identity: by default that of `data_dir`, or an ephemeral one.
-    :param data_dir: a directory for what has to outlive the process: the identity.
+    :param data_dir: a directory for what has to outlive the process, such as the identity. Each node has its own: it is
+        locked until the node has stopped or its process has ended.
     :param network: only nodes of the same network link to each other: 1 to 64 printable characters.
     :param admission: who may link. ``open``: everybody who can connect; the default, and possible on loopback only.
         ``secret``: who proves `network_secret`. ``allowlist``: who stands on `allowlist`. By default what is given of
@@ -88,7 +90,7 @@ class PeerService(Service, LinkObserver):
         advertise: tuple[str, int] | None = None,
         settings: Settings | None = None,
         identity: IIdentity | None = None,
-        data_dir: str | os.PathLike[str] | None = None,
+        data_dir: str | os.PathLike[str] | DataDirectory | None = None,
         network: str = "default",
         admission: str | None = None,
         network_secret: str | bytes | Iterable[str | bytes] | None = None,
@@ -112,20 +114,26 @@ class PeerService(Service, LinkObserver):
         # Each once, however often it is named.
         self._bootstraps = dict(bootstrap(reactor, where) for where in _several("bootstraps", bootstraps))
         self._configured = dict(configured_peer(reactor, where) for where in _several("peers", peers))
-        if data_dir is not None and identity is None:
-            identity = Identity.in_directory(data_dir)
+        if data_dir is not None and not isinstance(data_dir, DataDirectory):
+            data_dir = DataDirectory.open(data_dir, identity=identity)
+        self._data_directory = data_dir
         options: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
-        self.factory = self._factory_class(
-            reactor,
-            node_id=node_id,
-            identity=identity,
-            network=network,
-            settings=settings,
-            admission=rule,
-            rng=rng,
-            observer=self,
-            **options,
-        )
+        try:
+            self.factory = self._factory_class(
+                reactor,
+                node_id=node_id,
+                identity=identity if data_dir is None else data_dir.identity,
+                network=network,
+                settings=settings,
+                admission=rule,
+                rng=rng,
+                observer=self,
+                **options,
+            )
+        except BaseException:
+            if data_dir is not None:
+                data_dir.release()
+            raise
         self._directory = Directory()
         self._wanted = WantedPeers(
             reactor, self.factory, unreachable=self._peer_unreachable, discovered=self._peer_discovered
@@ -315,6 +323,8 @@ class PeerService(Service, LinkObserver):
     async def _start(self, patient: bool) -> NodeStatus:
         try:
             self._listening.bind(self.factory)
+            if self._data_directory is not None:
+                self._data_directory.note_process()
             self._stop_with_reactor()
             address = self._advertise or self._listening.advertised
             self.factory.announce((NetAddress(address.host, address.port),))
@@ -358,6 +368,8 @@ class PeerService(Service, LinkObserver):
         self._joining.stop()
         await self._listening.close()
         await self.factory.stop()
+        if self._data_directory is not None:
+            self._data_directory.release()
         self._state = "stopped"
         self.factory.log.info("stopped")
         self._ended()

@@ -235,6 +235,7 @@ class OtherUserTests(SynchronousTestCase):
             made = service.make_service(options, MemoryReactorClock(), PeerService)
         finally:
             self.assertEqual((os.geteuid(), os.getegid()), (0, 0))
+        self.successResultOf(made.node.stop())
         return made.node.factory.identity.fingerprint
 
     def refused(self, data_dir: Path, **parent: int) -> str:
@@ -244,7 +245,8 @@ class OtherUserTests(SynchronousTestCase):
         """The data directory and the key are made for that user, the directories above for root; the key is kept."""
         data_dir = self.directory / "new" / "data"
         fingerprint = self.make(data_dir)
-        for path, owner, mode in ((data_dir, (4711, 4712), 0o700), (data_dir / "identity.pem", (4711, 4712), 0o600)):
+        for path, mode in ((data_dir, 0o700), (data_dir / "identity.pem", 0o600), (data_dir / "lock", 0o600)):
+            owner = (4711, 4712)
             found = path.stat()
             self.assertEqual((found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)), (*owner, mode))
         self.assertEqual(data_dir.parent.stat().st_uid, 0)
@@ -257,7 +259,7 @@ class OtherUserTests(SynchronousTestCase):
         line = self.refused(roots)
         self.assertEqual(
             line,
-            f"netlayer-node: identity file {roots}/identity.pem: Permission denied (as the user with the uid 4711)",
+            f"netlayer-node: data directory '{roots}': lock: Permission denied (as the user with the uid 4711)",
         )
         planted = self.directory / "planted"
         planted.mkdir()

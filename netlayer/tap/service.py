@@ -21,8 +21,8 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.python.failure import Failure
 from twisted.python.util import runAsEffectiveUser
 
+from netlayer.data_directory import DataDirectory
 from netlayer.errors import ConfigurationError, ListenError
-from netlayer.identity import Identity
 from netlayer.services import PeerService
 from netlayer.strangers import OTHER_FILES
 from netlayer.tap.options import NodeOptions
@@ -55,7 +55,7 @@ def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) ->
             protocol=options["protocol"],
             advertise=options["advertise"],
             settings=options["settings"],
-            identity=_identity(options["data-dir"], parent.get("uid"), parent.get("gid")),
+            data_dir=_data_directory(options["data-dir"], parent.get("uid"), parent.get("gid")),
             network=options["network"],
             network_secret=options["secrets"],
             allowlist=options["allowlist"],
@@ -127,8 +127,8 @@ def _allow_files(wanted: int, reactor: Any) -> int:
     return min(soft, most)
 
 
-def _identity(data_dir: str | None, uid: int | None, gid: int | None) -> Identity | None:
-    """Return the identity in a data directory, which belongs to the user that the process will become.
+def _data_directory(data_dir: str | None, uid: int | None, gid: int | None) -> DataDirectory | None:
+    """Return a data directory, locked, which belongs to the user that the process will become.
 
     In the directory everything is done as that user: what they may have planted there makes root do nothing.
 
@@ -140,7 +140,7 @@ def _identity(data_dir: str | None, uid: int | None, gid: int | None) -> Identit
     if data_dir is None:
         return None
     if uid is None or uid == os.geteuid():
-        return Identity.in_directory(data_dir)
+        return DataDirectory.open(data_dir)
     if gid is None:
         gid = _group_of(uid)
     directory = Path(data_dir)
@@ -149,8 +149,8 @@ def _identity(data_dir: str | None, uid: int | None, gid: int | None) -> Identit
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
             os.chown(directory, uid, gid, follow_symlinks=False)
-        identity: Identity = runAsEffectiveUser(uid, gid, Identity.in_directory, data_dir)
-        return identity
+        opened: DataDirectory = runAsEffectiveUser(uid, gid, DataDirectory.open, data_dir)
+        return opened
     except OSError as error:
         raise ConfigurationError(f"data directory {data_dir!r}: {error.strerror or error}") from None
     except ConfigurationError as error:

@@ -131,6 +131,12 @@ class TwistdTests(SynchronousTestCase):
             self.assertNotEqual(nobody, 0)
             key = os.stat(directory / "data" / "identity.pem")
             self.assertEqual((key.st_uid, stat.S_IMODE(key.st_mode)), (nobody, 0o600))
+            again = self.run_command(
+                "twistd", *FOREGROUND, "--uid=nobody", "netlayer-bootstrap", "--id", "1", *listen[2:]
+            )
+            self.assertEqual(again.wait(), 1, str(again))
+            pid = (directory / "node.pid").read_text()
+            self.assertRegex(again.err, rf"\Anetlayer-bootstrap: .*{name}/data' is in use by the process {pid};.*\n\Z")
             if Path("/proc/self").exists():
                 pid = (directory / "node.pid").read_text()
                 self.assertEqual(os.stat(f"/proc/{pid}").st_uid, nobody)
