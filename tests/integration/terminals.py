@@ -70,10 +70,11 @@ class Terminal:
         environment = {**os.environ, **ENVIRONMENT, "PATH": path}
         theirs, ours = os.pipe()
         self._keyboard = open(ours, "w", buffering=1)  # noqa: SIM115 - closed by _wait() and kill()
+        script = _script(command)
         with self._output.open("ab") as output:
-            if command.startswith("python "):
+            if script is not None:
                 self._process = launcher().start(
-                    shlex.split(command)[1:],
+                    script,
                     directory=self.directory,
                     environment=environment,
                     files=[theirs, output.fileno(), output.fileno()],
@@ -156,6 +157,17 @@ class Terminal:
             self._process.wait()
             with suppress(OSError):
                 self._keyboard.close()
+
+
+def _script(command: str) -> list[str] | None:
+    """Return the script and the arguments of a command that just runs a script of Python's: it can be forked."""
+    if re.search(r"[;|&<>$`\\]", command):
+        return None
+    program, *arguments = shlex.split(command)
+    if program == "python":
+        return arguments
+    path = Path(sys.executable).with_name(program)
+    return [str(path), *arguments] if program in ("twist", "twistd") and path.exists() else None
 
 
 def play(session: list[Block]) -> None:
