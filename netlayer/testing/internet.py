@@ -245,6 +245,8 @@ class SimulatedInternet:
 
     def lookup(self, source: SimulatedHost, name: str) -> str | None:
         """Return the address that a name, or an address, stands for on a host."""
+        if name in self._by_address:
+            return name
         if name == "localhost":
             return "127.0.0.1"
         if name in self._names:

@@ -31,6 +31,7 @@ ENDING = {
         "It can't be sent: object is none of bytes, str, None, bool, int, float, list, dict",
         "Peer 2 was dialed 4 times",
     ],
+    "simulated_network.py": ["Every notice is everywhere"],
     "streaming.py": ["All numbers were handled", "The sum of the numbers is 199990000"],
     "typed.py": [
         "The recorder is running",
