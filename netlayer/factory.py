@@ -358,7 +358,7 @@ class PeerFactory(Factory):
         if holder is None or holder.link is None or holder.fingerprint == fingerprint:
             self._accept(protocol)
             return
-        _ = holder.link._probe().addCallback(self._id_judged, protocol, holder)
+        self._ask_holder(protocol, holder, holder.link)
 
     def contested(self, protocol: Driver) -> bool:
         """Refuse a connection whose peer's id another key has taken while the handshake was under way."""
@@ -404,12 +404,18 @@ class PeerFactory(Factory):
     def _accept(self, protocol: Driver) -> None:
         protocol._accept(self.remotes.with_key(protocol.fingerprint, protocol.introduction.node_id))
 
-    def _id_judged(self, holder_lives: bool, protocol: Driver, holder: Remote) -> None:
-        """Another key holds the id of a connection that waits for our answer; it was asked whether it lives."""
+    def _ask_holder(self, protocol: Driver, holder: Remote, link: Driver) -> None:
+        """Another key holds the id of a connection that waits for our answer: ask it whether it lives."""
+        _ = link._probe().addCallback(self._id_judged, protocol, holder, link)
+
+    def _id_judged(self, holder_lives: bool, protocol: Driver, holder: Remote, asked: Driver) -> None:
         if protocol.state is not State.JUDGING:
             return
         if holder_lives and holder.link is not None:
             self._refuse_id(protocol, holder.link)
+            return
+        if holder.selected is not None and holder.selected is not asked:  # the holder itself has replaced that link
+            self._ask_holder(protocol, holder, holder.selected)
             return
         holder.close_all(LinkLost(f"silent, and another key claims id {holder.node_id}"))
         self._accept(protocol)

@@ -16,6 +16,7 @@ from netlayer.nodelog import NodeLog
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.load import NodeLoad
 from netlayer.sansio.selection import Decision, Probe, Refuse, Selection, Take
+from netlayer.sansio.states import State
 from netlayer.sansio.streams import OutgoingPacket
 
 if TYPE_CHECKING:
@@ -166,6 +167,11 @@ class Remote:
 
     # ---- connections
 
+    @property
+    def selected(self) -> Driver | None:
+        """The connection that is the link, or that was selected and awaits the other end's answer."""
+        return self._attached
+
     def proven(self, protocol: Driver, boot: int) -> None:
         """A connection has introduced itself and this end is the arbiter."""
         self._decide(self._selection.proven(protocol, boot, self._clock.seconds()))
@@ -252,7 +258,8 @@ class Remote:
             match decision:
                 case Take(protocol):
                     self._work_with(protocol)
-                    protocol._select()
+                    if protocol.state is not State.CLOSED:  # by what others did when theirs gave way
+                        protocol._select()
                 case Refuse(protocol, code, retry_after):
                     protocol._reject(code, "this peer is linked", retry_after)
                 case Probe(protocol):

@@ -296,13 +296,18 @@ class PeerService(Service, LinkObserver):
             return
         self._wanted.lost(protocol)
         met = [wanted for wanted in self._wanted.of_link(protocol) if wanted.reason is Reason.MET]
-        if reason.goodbye is not None:
+        latest = self._directory.get(record.node_id)
+        lost = [self.factory.dialable(record, protocol)] if reason.goodbye is None and not met else []
+        if latest is not None and latest.fingerprint != record.fingerprint:
+            lost.append(latest)  # we were told of it while the old link seemed to stand
+        elif reason.goodbye is not None:
             self._directory.forget(record.node_id)
+        if reason.goodbye is not None:
             for wanted in met:
                 self._wanted.drop(wanted)
-        elif not protocol.is_bootstrap and not met and self._redials_met:
-            dialable = self.factory.dialable(record, protocol)
-            self._joining.want_met(dialable, delay=self.factory.rng.uniform(0.0, self.factory.settings.backoff_first))
+        if not protocol.is_bootstrap and self._redials_met:
+            for each in lost:
+                self._joining.want_met(each, delay=self.factory.rng.uniform(0.0, self.factory.settings.backoff_first))
         if protocol._remote is not None:
             protocol._remote.delivery.can_dial = bool(self._wanted.of(record.node_id, record.fingerprint))
 

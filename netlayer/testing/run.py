@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -27,6 +28,8 @@ __all__ = ["Failed", "Outcome", "simulate"]
 _SHUTDOWN = 30.0
 #: How many errors of a run are told.
 _MOST_TOLD = 10
+#: How many lines of the way to where an error was raised are told.
+_FRAMES = 4
 
 
 @attrs.frozen(kw_only=True)
@@ -286,9 +289,7 @@ def _overridden(scenario: Scenario, name: str) -> Callable[[], object] | None:
 
 
 def _where(failure: Failure) -> str:
-    """Return in which line an error was raised, as far as it is known."""
-    frames = traceback.extract_tb(failure.getTracebackObject())
-    if not frames:
-        return ""
-    last = frames[-1]
-    return f" ({last.filename}:{last.lineno}, in {last.name})"
+    """Return in which line an error was raised, and from where that was called, as far as it is known."""
+    frames = traceback.extract_tb(failure.getTracebackObject())[-_FRAMES:]
+    places = [f"\n      in {f.name}, {os.path.relpath(f.filename)}:{f.lineno}" for f in reversed(frames)]
+    return "".join(places)

@@ -60,7 +60,7 @@ class Timeline:
         for host in internet.hosts:
             sides = tuple(_side(partition, host.name) for partition in partitions)
             groups.setdefault(sides, []).append(host)
-        internet.partition(*list(groups.values())[1:])
+        internet.partition(list(groups.values())[1:])
         cuts = {(fault.one, fault.other) for fault in self._standing if isinstance(fault, OneWayCut)}
         for source, target in sorted(self._cuts - cuts):
             internet.mend(self.host(source), self.host(target))
