@@ -100,7 +100,7 @@ def _take(lock: int) -> None:
 
     try:
         os.lseek(lock, 1024, os.SEEK_SET)  # behind what is read: locks of Windows keep readers out
-        msvcrt.locking(lock, msvcrt.LK_NBLCK, 1) 
+        msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
     except OSError:
         raise BlockingIOError from None
     finally:

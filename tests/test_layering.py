@@ -22,8 +22,7 @@ LAYERS = (
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
     " sansio.streams sansio.violations",
-    "data_directory"
-    " tls plaintext identity strangers attempt remote remotes handling driver peer factory bootstrap",
+    "data_directory tls plaintext identity strangers attempt remote remotes handling driver peer factory bootstrap",
     "dialing directory joining listening sending wanted",
     "services",
     "reactor_thread logger node bootstrap_node",
