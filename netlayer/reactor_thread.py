@@ -60,6 +60,7 @@ class _Thread:
     :ivar pid: the process that the reactor was made in; in a forked child it is another one.
     :ivar running: what runs on it, and whether the script's end waits for that.
     :ivar changed: is notified when something runs no more.
+    :ivar forks_watched: whether children get back what SIGTERM did before.
     """
 
     def __init__(self) -> None:
@@ -68,9 +69,12 @@ class _Thread:
         self.thread: threading.Thread | None = None
         self.running: dict[Stoppable, bool] = {}
         self.changed = threading.Condition()
+        self.forks_watched = False
 
 
 _process = _Thread()
+#: The signal mask of a thread that forks.
+_fork = threading.local()
 
 
 def default_reactor() -> Any:
@@ -160,6 +164,9 @@ def end_at_sigterm(caller: FrameType | None) -> None:
     child = multiprocessing.parent_process() is not None or _forked()
     if mine and not child and _by_script(caller) and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
+        if not _process.forks_watched and hasattr(os, "register_at_fork"):
+            _process.forks_watched = True
+            os.register_at_fork(before=_fork_begins, after_in_parent=_fork_over, after_in_child=_fork_is_child)
 
 
 def end_asked_for() -> None:
@@ -203,10 +210,24 @@ def _by_script(caller: FrameType | None) -> bool:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one finds no mercy
-    if _forked():
-        os.kill(os.getpid(), signal.SIGTERM)
     end_asked_for()
     raise Terminated(128 + number)  # the exit code that shells give
+
+
+def _fork_begins() -> None:
+    """Block SIGTERM while a child is made: Python forgets the signals that a child gets in its first moments."""
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _fork_over() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
+
+
+def _fork_is_child() -> None:
+    """Let SIGTERM end a child as it ends any process."""
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _fork_over()
 
 
 def _forked() -> bool:

@@ -22,7 +22,10 @@ DEFAULTS = "NETLAYER_TEST_DEFAULT_SETTINGS" in os.environ
 #: Seconds: how long outages last, how soon a frozen peer is gone, and how soon everything is whole again.
 OUTAGE, EARLY, GONE, HEALED, MET = (60.0, 20.0, 16.0, 30.0, 35.0) if DEFAULTS else (1.8, 1.0, 1.8, 5.0, 6.0)
 
-SHORT = "" if DEFAULTS else "ping_after=0.3, dead_after=1.0, backoff_cap=0.5, backoff_late_cap=1.0, lease_grace=1.0"
+_SHORT_SETTINGS = (
+    "ping_after=0.3, dead_after=1.0, backoff_cap=0.5, backoff_late_cap=1.0, backoff_late=1.0, lease_grace=1.0"
+)
+SHORT = "" if DEFAULTS else _SHORT_SETTINGS
 
 #: A node that prints what happens to it, each line with the time of the machine's one monotonic clock.
 MEMBER = """
