@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Driver"]
 
+#: Seconds that one connection hands packets over before the others have their turn, and after how many packets it
+#: looks at the clock. A chunk may hold thousands of small packets, and while their handlers run nobody is heard.
+TURN, LOOK_AFTER = 0.005, 32
+
 
 @implementer(IHandshakeListener, IPushProducer)
 class Driver(Protocol):
@@ -54,6 +58,8 @@ class Driver(Protocol):
         self._transport_lost = False
         self._events: deque[Event] = deque()  # not handed over yet
         self._in_turn = False
+        self._turn_began = 0.0
+        self._next_turn: IDelayedCall | None = None  # if there was more to hand over than fits in one
         self._full = False
         self._flushing: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
@@ -300,14 +306,15 @@ class Driver(Protocol):
 
     def _act(self, stimulus: Callable[[float], list[Event]]) -> None:
         """Give the connection one stimulus, hand its events over, write what it has to say, re-arm its timer."""
-        self._events += stimulus(self._clock.seconds())
+        now = self._clock.seconds()
+        self._events += stimulus(now)
         if self._in_turn:  # a hook has called us: whoever called the hook does the rest, in order
             return
-        self._in_turn = True
+        self._in_turn, self._turn_began = True, now
         try:
             self._hand_over()
             self._flush()
-            while self._events:  # of what was done by whoever had waited for a packet
+            while self._events and self._has_turn:  # of what was done by whoever had waited for a packet
                 self._hand_over()
                 self._flush()
         finally:
@@ -315,14 +322,30 @@ class Driver(Protocol):
         self._arm()
 
     def _hand_over(self) -> None:
-        while self._events:
+        """Hand events over, in their order. What is too much for one turn waits for the next, whatever it is.
+
+        Receipts and signs of life do not wait: the connection has seen to them already.
+        """
+        packets = 0
+        while self._events and self._has_turn:
             event = self._events.popleft()
             if type(event) is DataPacket:
                 self._handle(event)
+                packets += 1
+                if packets % LOOK_AFTER == 0 and self._clock.seconds() - self._turn_began > TURN:
+                    self._next_turn = self._next_turn or self._clock.callLater(0, self._begin_turn)
             else:
                 self._event(event)
         if self._remote is not None:
             self._remote.settle()
+
+    @property
+    def _has_turn(self) -> bool:
+        return self._next_turn is None or self._connection.state is State.CLOSED  # its last packets come at once
+
+    def _begin_turn(self) -> None:
+        self._next_turn = None
+        self._act(lambda _: [])
 
     def _event(self, event: Event) -> None:
         match event:
@@ -422,6 +445,9 @@ class Driver(Protocol):
 
     def _closed(self, reason: Exception, abort: bool) -> None:
         """The connection is over, whatever becomes of the transport."""
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
         own = self.factory.local.fingerprint
         if isinstance(reason, Rejected) and reason.code == RejectCode.SELF and self.fingerprint != own:
             reason = RemoteProtocolError("the other end claims to be this node itself")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from netlayer import DataPacket
+from netlayer.driver import TURN
 from netlayer.errors import LinkLost
 from netlayer.wire.frames import encode_frame
 from netlayer.wire.messages import (
+    Ack,
     Goodbye,
     MessageType,
     NetAddress,
@@ -18,6 +23,7 @@ from netlayer.wire.messages import (
     Register,
     Registered,
     RejectCode,
+    encode_data,
     encode_message,
 )
 from tests.integration.network import HOST, MIB, NetworkTestCase, settings, turns, until
@@ -152,6 +158,33 @@ class FloodTests(NetworkTestCase):
             if stranger_is_gone():
                 break
         await until(stranger_is_gone)
+
+    async def test_small_packets(self) -> None:
+        """However many packets come at once, others have their turns meanwhile; none is lost and none overtakes."""
+        node = await self.start(1)
+        stranger = await self.stranger(node)
+        await stranger.link()
+        await until(lambda: node.peer_ids == {99})
+        turn, handled = 0, []
+
+        def handler(packet: DataPacket) -> None:
+            handled.append((turn, packet.data))
+            ends = time.perf_counter() + TURN / 50
+            while time.perf_counter() < ends:
+                pass
+
+        node.handle_data = handler
+        packets = [encode_data(MessageType.DATA, 0, 0, b"%d" % number) for number in range(2000)]
+        stranger.say(b"".join(packets[:1000]))
+        while len(handled) < 1000:
+            turn += 1
+            await turns(1)
+        self.assertLessEqual(max(Counter(turn for turn, _ in handled).values()), 200)
+        await until(lambda: any(message == Ack(1000) for message in stranger.heard))
+        stranger.say(b"".join(packets[1000:]))
+        stranger.transport.loseConnection()
+        await until(lambda: node.lost)
+        self.assertEqual([data for _, data in handled], [b"%d" % number for number in range(2000)])
 
     async def test_garbage(self) -> None:
         """Bytes that are no message end the link with a reason for both ends, and nothing else."""
