@@ -118,11 +118,12 @@ def _allow_files(wanted: int, reactor: Any) -> int:
         import resource
     except ImportError:  # on Windows, where there is no such limit
         return wanted
-    soft, hard = (wanted if n == resource.RLIM_INFINITY else n for n in resource.getrlimit(resource.RLIMIT_NOFILE))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (wanted if limit == resource.RLIM_INFINITY else limit for limit in limits)
     most = min(hard, SELECTABLE_FILES) if isinstance(reactor, SelectReactor) else hard
-    if soft < wanted and soft < most:
+    if soft < min(wanted, most):
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), limits[1]))
             return min(wanted, most)
     return min(soft, most)
 
