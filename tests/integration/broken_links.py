@@ -2,7 +2,7 @@
 
 ``python -m tests.integration.broken_links --rounds 60`` is the long run; the suite has a short one. In each round all
 nodes send to each other for a while, every connection leads through a proxy that cuts it again and again, and some
-processes are killed with SIGKILL and started again. Then there is peace, until the outcome of every packet is known,
+processes are killed with SIGKILL and started again; others stand still for a while. Then there is peace, until the outcome of every packet is known,
 and the ledger judges.
 """
 
@@ -76,15 +76,17 @@ class BrokenLinks:
     """A bootstrap node, of id 1, and other nodes, each behind a proxy.
 
     :param reactor: where the proxies run; the nodes are processes of their own.
+    :param ephemeral: whether a process that is started again has a new key, as without a data directory.
     """
 
-    def __init__(self, reactor: Any, *, seed: int, nodes: int) -> None:
+    def __init__(self, reactor: Any, *, seed: int, nodes: int, ephemeral: bool = False) -> None:
         self._reactor = reactor
         self._rng = random.Random(seed)
         self._directory = Path(tempfile.mkdtemp(prefix="netlayer-broken-links-"))
         atexit.register(self._remove_directory)
         self._proxies = {n: FaultProxy(reactor, self._rng) for n in range(1, nodes + 2)}
         self._nodes: dict[int, MemberNode] = {}
+        self._ephemeral = ephemeral
         self._kills = 0
         self._settled: list[float] = []
 
@@ -97,6 +99,7 @@ class BrokenLinks:
                 n,
                 self._directory,
                 bootstrap=n == 1,
+                ephemeral=self._ephemeral,
                 listen=[HOST, 0],
                 advertise=[HOST, proxy.port],
                 bootstraps=[] if n == 1 else [[HOST, self._proxies[1].port]],
@@ -106,11 +109,12 @@ class BrokenLinks:
         await gatherResults([Deferred.fromCoroutine(self._started(n)) for n in self._nodes])
         await self._until(lambda: not self._missing(), lambda: "; ".join(self._missing()))
 
-    async def round(self, *, packets: int, seconds: float, kills: int, cuts: int) -> Verdict:
+    async def round(self, *, packets: int, seconds: float, kills: int, cuts: int, freezes: int = 0) -> Verdict:
         """Send packets while connections break and processes die, and wait until their outcomes are known.
 
         :param packets: how many, besides replies.
         :param seconds: how long the storm lasts.
+        :param freezes: how many processes stand still for a while, longer or shorter than it takes to be declared dead.
         :returns: what the ledger says of all rounds so far.
         """
         rng = self._rng
@@ -129,8 +133,12 @@ class BrokenLinks:
         killing = [
             Deferred.fromCoroutine(self._kill(n, after=rng.uniform(0.0, seconds), packets=packets)) for n in victims
         ]
+        freezing = [
+            Deferred.fromCoroutine(self._freeze(n, after=rng.uniform(0.0, seconds)))
+            for n in rng.sample(list(self._nodes), freezes)
+        ]
         await deferLater(self._reactor, max(0.0, ends - self._reactor.seconds()))
-        await gatherResults([*cutting, *killing])
+        await gatherResults([*cutting, *killing, *freezing])
         for proxy in self._proxies.values():
             proxy.stormy = 0.0
         peace = time.monotonic()
@@ -199,6 +207,12 @@ class BrokenLinks:
         others = [other for other in self._nodes if other != n]
         node.tell("send", peers=others, packets=packets // len(self._nodes) // 4, seconds=0.5, seed=rng.getrandbits(32))
 
+    async def _freeze(self, n: int, *, after: float) -> None:
+        await deferLater(self._reactor, after)
+        self._nodes[n].freeze()
+        await deferLater(self._reactor, self._rng.uniform(0.1, 2 * SETTINGS["dead_after"]))
+        self._nodes[n].thaw()
+
     def _later(self, delay: float, call: Callable[[], None]) -> Deferred[None]:
         return deferLater(self._reactor, delay, call)
 
@@ -213,14 +227,18 @@ class BrokenLinks:
 
 async def run(reactor: Any, options: argparse.Namespace) -> None:
     """Run many rounds and print the figures."""
-    links = BrokenLinks(reactor, seed=options.seed, nodes=options.nodes)
+    links = BrokenLinks(reactor, seed=options.seed, nodes=options.nodes, ephemeral=options.ephemeral)
     rng = random.Random(options.seed)
     faults = False
     try:
         await links.start()
         for n in range(1, options.rounds + 1):
             verdict = await links.round(
-                packets=options.packets, seconds=options.seconds, kills=rng.choice((0, 1, 1, 2)), cuts=options.cuts
+                packets=options.packets,
+                seconds=options.seconds,
+                kills=rng.choice((0, 1, 1, 2)),
+                cuts=options.cuts,
+                freezes=rng.choice((0, 1)),
             )
             done = n * 30 // options.rounds
             bar = f"[{'#' * done}{'.' * (30 - done)}]"
@@ -249,6 +267,7 @@ def main() -> None:
     parser.add_argument("--packets", type=int, default=600, help="in each round, besides replies")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long the storm of a round lasts")
     parser.add_argument("--cuts", type=int, default=40, help="in each round, besides those of new connections")
+    parser.add_argument("--ephemeral", action="store_true", help="processes have keys of their own, kept nowhere")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args()
     print(f"seed {options.seed}")

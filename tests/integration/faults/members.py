@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,9 +22,10 @@ __all__ = ["MemberNode"]
 
 
 class MemberNode:
-    """A node with a key of its own, of which at most one process lives.
+    """A node, of which at most one process lives.
 
     :param directory: for the key and the journals.
+    :param ephemeral: whether each of its processes has a key of its own.
     :param launcher: a command that starts the interpreter somewhere else.
     :param options: what the program gets in its configuration besides.
     :ivar lives: the journals of all its processes.
@@ -35,6 +37,7 @@ class MemberNode:
         directory: Path,
         *,
         bootstrap: bool = False,
+        ephemeral: bool = False,
         launcher: Sequence[str] = (),
         **options: Any,
     ) -> None:
@@ -42,6 +45,7 @@ class MemberNode:
         self.bootstrap = bootstrap
         self.lives: list[JournalReader] = []
         self._directory = directory
+        self._ephemeral = ephemeral
         self._launcher = launcher
         self._options = options
         self._process: subprocess.Popen[str] | None = None
@@ -81,9 +85,10 @@ class MemberNode:
             "bootstrap": self.bootstrap,
             "life": len(self.lives),
             "journal": str(path),
-            "data_dir": str(self._directory / f"data-{self.node_id}"),
             **self._options,
         }
+        if not self._ephemeral:
+            configuration["data_dir"] = str(self._directory / f"data-{self.node_id}")
         with open(f"{path}.err", "w") as err:
             self._process = subprocess.Popen(
                 [*self._launcher, sys.executable, "-m", "tests.integration.faults.member", json.dumps(configuration)],
@@ -134,6 +139,16 @@ class MemberNode:
             elif entry.what == "lost":
                 self._linked.discard(entry.details[0])
         return self._linked
+
+    def freeze(self) -> None:
+        """Stop the present process; it knows nothing of the time until it is thawed."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the present process go on, if it was frozen."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End the present process by SIGKILL."""
