@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from netlayer.errors import NodeStopped
 from netlayer.testing.errors import SimulationError
 from netlayer.testing.identity import SeededIdentity
 from netlayer.testing.reactor import SimulatedReactor
@@ -92,8 +94,7 @@ class SimulatedHost:
             program.privilegedStartService()
             program.startService()
         elif hasattr(program, "start_node"):
-            started = program.start_node()
-            _ = started.addErrback(lambda failure: self.reactor.log_failure("could not start", failure))
+            _ = program.start_node().addErrback(self._not_started)
         return program
 
     def shutdown(self) -> Deferred[None]:
@@ -170,6 +171,10 @@ class SimulatedHost:
         self.refuses_accepts = refuse
 
     # ---- private
+
+    def _not_started(self, failure: Failure) -> None:
+        if failure.check(NodeStopped) is None:  # it was shut down meanwhile, which is no mistake of anybody
+            self.reactor.log_failure("could not start", failure)
 
     def _begin_process(self) -> None:
         self._processes += 1

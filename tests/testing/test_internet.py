@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from netlayer import Node
+from netlayer.testing import SimulatedInternet
 from tests.testing.network import meshed, network
 
 
@@ -32,4 +34,13 @@ class NodesTests(SynchronousTestCase):
         internet.run_until(lambda: meshed(hosts), timeout=30.0)
         self.assertEqual(internet.run(hosts[2].application.broadcast("back")).failed, {})
         internet.shutdown()
+        self.assertEqual(internet.leftovers(), [])
+
+    def test_shutdown_before_the_start_is_over(self) -> None:
+        """A node that is shut down while it looks for its bootstrap node ends, and its log tells of no error."""
+        internet = SimulatedInternet()
+        host = internet.add_host("early")
+        host.run(Node(1, host.address, 8001, ("nobody", 8000), reactor=host.reactor, identity=host.identity()))
+        internet.advance(1.0)
+        internet.run(host.shutdown())
         self.assertEqual(internet.leftovers(), [])
