@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, overload
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
+from netlayer.addresses import PeerInfo
 from netlayer.driver import Driver
-from netlayer.errors import LinkLost, LocalProtocolError
+from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch
 from netlayer.handlers import DataPacket
+from netlayer.identity import fingerprint_text
 from netlayer.remote import Remote
 
 __all__ = ["PeerProtocol"]
@@ -43,6 +45,7 @@ class PeerProtocol(Driver):
         :raises UnsupportedData: when `data` can't be carried.
         :raises PacketTooLarge: when it is over the limit of either end.
         :raises QueueFull: when the peer takes packets more slowly than they are sent.
+        :raises PeerIdentityMismatch: when the peer is gone and another key answers for its id.
         :raises LocalProtocolError: before :meth:`peer_ready`.
         :raises NodeStopped: after the node was shut down.
         """
@@ -52,7 +55,9 @@ class PeerProtocol(Driver):
 
     def when_drained(self) -> Deferred[None]:
         """Return a Deferred that fires when nothing is queued or in flight any more, whatever its outcome was."""
-        return self._session().when_drained()
+        remotes, peer = self.factory.remotes, self._proven_peer()
+        remote = remotes.find_key(self.fingerprint) or remotes.find(peer.node_id)
+        return remote.when_drained() if remote is not None else succeed(None)
 
     def disconnect(self) -> None:
         """Say goodbye: packets in flight get their receipts, then the connection closes. It ends the session."""
@@ -83,6 +88,17 @@ class PeerProtocol(Driver):
         """The send queue is half empty again, after :meth:`sending_paused`."""
 
     def _session(self) -> Remote:
+        """Return the peer, or, when nothing is left of it, whoever answers for its id next."""
+        remotes, node_id = self.factory.remotes, self._proven_peer().node_id
+        remote = remotes.find_key(self.fingerprint)
+        if remote is not None:
+            return remote
+        remote = remotes.with_id(node_id)
+        if remote.link is not None and remote.fingerprint is not None:
+            raise PeerIdentityMismatch(fingerprint_text(self.fingerprint), fingerprint_text(remote.fingerprint))
+        return remote
+
+    def _proven_peer(self) -> PeerInfo:
         if self.peer is None:
             raise LocalProtocolError("this connection is not ready: wait for peer_ready()")
-        return self.factory.remotes.with_key(self._connection.fingerprint, self.peer.node_id)
+        return self.peer
