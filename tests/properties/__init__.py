@@ -1,0 +1,1 @@
+"""Whole networks in seeded weather, and the ledger that judges every packet of them."""
