@@ -1,9 +1,9 @@
 """What becomes of packets between processes whose connections are cut at any byte, and which are killed at any moment.
 
 ``python -m tests.integration.broken_links --rounds 60`` is the long run; the suite has a short one. In each round all
-nodes send to each other for a while, every connection leads through a proxy that cuts it again and again, and some
-processes are killed with SIGKILL and started again; others stand still for a while. Then there is peace, until the outcome of every packet is known,
-and the ledger judges.
+nodes send to each other for a while, every connection leads through a proxy that cuts it again and again, some
+processes are killed with SIGKILL and started again, and others stand still for a while. Then there is peace, until the
+outcome of every packet is known, and the ledger judges.
 """
 
 from __future__ import annotations
