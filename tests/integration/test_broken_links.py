@@ -20,7 +20,7 @@ from tests.integration.network import HOST, NetworkTestCase, reactor, until
 
 
 class BrokenLinksTests(NetworkTestCase):
-    timeout = 60
+    timeout = 120
 
     async def test_nothing_is_lost_and_nothing_comes_twice(self) -> None:
         """Through cuts at any byte and a killed process, every packet comes once and in order, or is reported."""
