@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from netlayer.errors import ConfigurationError, InvalidPeer, described
@@ -92,6 +93,7 @@ def _endpoint_fields(description: str) -> tuple[str, list[str], dict[str, str]]:
     return kind, plain, dict(field.split("=", 1) for field in fields if "=" in field)
 
 
+@lru_cache(maxsize=1024)  # the same hosts are asked about again and again, and parsing takes microseconds
 def is_loopback(host: str) -> bool:
     """Tell whether `host` is a literal loopback address or ``localhost``; other names are never resolved here."""
     if host == "localhost":
