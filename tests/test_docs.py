@@ -14,7 +14,7 @@ from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 import netlayer
-from netlayer import Settings, errors
+from netlayer import Settings, errors, testing
 from tests.pages import DOCS, README, ROOT, directives, holds, pages, sections, targets
 
 LAYERING = ROOT / "tests" / "test_layering.py"
@@ -194,6 +194,12 @@ class ReferenceTests(SynchronousTestCase):
                 for name in re.findall(r"``(\w+)(?:\(.*?\))?``", names):
                     parameters = inspect.signature(home).parameters if inspect.isclass(home) else ()
                     self.assertTrue(hasattr(home, name) or name in parameters, f"{place} has no {name}")
+
+    def test_test_kit(self) -> None:
+        """Every name of the test kit stands in its reference."""
+        text = (DOCS / "reference" / "testing.rst").read_text("utf-8")
+        documented = re.findall(r"^\.\. auto\w+:: netlayer\.testing\.(\w+)$", text, re.MULTILINE)
+        self.assertEqual(sorted(documented), sorted(testing.__all__))
 
     def test_delivery_errors(self) -> None:
         """Of every error of sending the reference says what it means for the packet."""

@@ -20,7 +20,9 @@ from netlayer import errors
 from tests.pages import DOCS, directives
 
 #: The modules whose ``__all__`` is the public interface.
-PUBLIC = ("netlayer", "netlayer.errors", "netlayer.interfaces")
+PUBLIC = ("netlayer", "netlayer.errors", "netlayer.interfaces", "netlayer.testing")
+#: What no application makes itself: their constructors are nobody's business.
+MADE = {f"netlayer.testing.{name}" for name in ("SimulatedConnection", "SimulatedHost", "SimulatedReactor")}
 
 #: How a docstring tells of a result.
 RESULT = r":returns:|\breturns?\b|\A(make|read|tell|build)\b|\bfires\b"
@@ -41,7 +43,7 @@ def listed(module: ModuleType) -> dict[str, Any]:
 
 def shown() -> dict[str, str]:
     """Return the classes of the API reference, and which of their members it shows: ``""`` for all, ``-`` for none."""
-    page = (DOCS / "reference" / "api.rst").read_text("utf-8")
+    page = "".join((DOCS / "reference" / name).read_text("utf-8") for name in ("api.rst", "testing.rst"))
     return {name: options.get("members", "-") for name, options, _ in directives(page, "autoclass")}
 
 
@@ -56,7 +58,7 @@ def callables(name: str, value: Any, members: str) -> Iterator[tuple[str, Callab
     of_interest = re.findall(r"\w+|-", members)
     for attribute, member in vars(value).items():
         function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
-        if attribute == "__init__" and not attrs.has(value):
+        if attribute == "__init__" and not attrs.has(value) and name not in MADE:
             yield name, function, inspect.getdoc(value) or ""
         elif inspect.isfunction(function) and attribute[0] != "_" and attribute in (of_interest or [attribute]):
             yield f"{name}.{attribute}", function, inspect.getdoc(getattr(value, attribute)) or ""

@@ -48,7 +48,7 @@ class SimulatedConnection:
         self.server.latency = self._internet.latency(self.server.host, self.client.host)
 
     def between(self, one: SimulatedHost, other: SimulatedHost) -> bool:
-        """Tell whether these are the hosts at its ends, whoever connected."""
+        """Tell whether `one` and the `other` are the hosts at its ends, whoever connected."""
         return {self.client.host, self.server.host} == {one, other}
 
     def reset(self) -> None:

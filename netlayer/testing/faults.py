@@ -57,10 +57,13 @@ class Fault:
         return ()
 
     def begin(self, timeline: Timeline) -> None:
-        """Do it."""
+        """Do it.
+
+        :param timeline: what gives access to hosts and connections.
+        """
 
     def end(self, timeline: Timeline) -> None:
-        """Mend it."""
+        """Mend it; `timeline` is that of :meth:`begin`."""
 
     def among(self: F, hosts: Collection[str]) -> F | None:
         """Return what remains of it when there are only these hosts: itself, a smaller one, or None."""
@@ -78,9 +81,10 @@ class Fault:
     ) -> F:
         """Make one by chance, which begins and ends between two times.
 
+        :param rng: where chance comes from.
         :param hosts: the names of the hosts that it may hit.
         :param between: seconds from the beginning of the run.
-        :param seconds: the least and the most that it lasts; by default :attr:`lasts`.
+        :param seconds: the least and the most that it lasts; by default ``lasts``.
         :param fixed: fields that are not left to chance.
         """
         earliest, latest = between

@@ -146,14 +146,20 @@ class SimulatedHost:
         return self.run(self._program) if self._program is not None else None
 
     def stall(self, seconds: float) -> None:
-        """Freeze the process, as a debugger or a full machine does: its timers fire late, its sockets wait."""
+        """Freeze the process, as a debugger or a full machine does: its timers fire late, its sockets wait.
+
+        :param seconds: of virtual time, from now on.
+        """
         self.internet.record(b"fault stall", self.number)
         self._stalled_until = max(self._stalled_until, self.internet.now + seconds)
         self.reactor.stall()
         self.internet.push(self._stalled_until, self._wake, self.reactor)
 
     def jump_clock(self, seconds: float) -> None:
-        """Set the clock of the process forward, or back if negative; timers follow the clock."""
+        """Set the clock of the process; timers follow it.
+
+        :param seconds: by how many forward, or back if negative.
+        """
         self.internet.record(b"fault clock", self.number)
         self.reactor.jump(seconds)
 
@@ -166,7 +172,10 @@ class SimulatedHost:
         self.reads_per_second = bytes_per_second
 
     def refuse_accepts(self, refuse: bool = True) -> None:
-        """Refuse new connections, or accept them again; those that stand are not touched."""
+        """Refuse new connections, or accept them again; those that stand are not touched.
+
+        :param refuse: False, to accept them again.
+        """
         self.internet.record(b"fault refuse", self.number)
         self.refuses_accepts = refuse
 

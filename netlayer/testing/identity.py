@@ -20,6 +20,7 @@ class SeededIdentity:
     Real keys can't be seeded, and TLS takes a thousand times as long. Use it in simulations only.
 
     :param name: whose identity it is.
+    :param seed: of the run.
     :param ephemeral: whether it says that it dies with its process.
     """
 

@@ -95,7 +95,12 @@ class SimulatedInternet:
     # ---- hosts and names
 
     def add_host(self, name: str, *, address: str | None = None) -> SimulatedHost:
-        """Add a host, which is found by its name; without an address it gets the next free one."""
+        """Add a host, which is found by its name, and return it.
+
+        :param name: unique on this internet.
+        :param address: an IPv4 address in dotted form; by default the next free one.
+        :raises SimulationError: when there is a host of this name or address already.
+        """
         if name in self._hosts:
             raise SimulationError(f"there is a host {name!r} already")
         number = len(self._hosts) + 1
@@ -108,7 +113,11 @@ class SimulatedInternet:
         return host
 
     def add_hosts(self, count: int, prefix: str = "host") -> list[SimulatedHost]:
-        """Add so many hosts, named ``host1``, ``host2`` and so on."""
+        """Add several hosts, named ``host1``, ``host2`` and so on, and return them.
+
+        :param count: how many.
+        :param prefix: what their names begin with.
+        """
         return [self.add_host(f"{prefix}{number}") for number in range(1, count + 1)]
 
     @property
@@ -141,6 +150,8 @@ class SimulatedInternet:
     def run_until(self, predicate: Callable[[], object], timeout: float = 60.0) -> None:
         """Let time pass until something is true; it is looked at after each event.
 
+        :param predicate: called without an argument.
+        :param timeout: virtual seconds.
         :raises SimulationTimeout: when it is not, after `timeout` virtual seconds.
         """
         if not self._loop(self.now + timeout, predicate):
@@ -151,6 +162,8 @@ class SimulatedInternet:
     def run(self, awaited: Deferred[T] | Coroutine[Any, Any, T], timeout: float = 60.0) -> T:
         """Let time pass until a Deferred has fired or a coroutine has returned; return the result or raise the error.
 
+        :param awaited: the Deferred or the coroutine.
+        :param timeout: virtual seconds.
         :raises SimulationTimeout: when that takes more than `timeout` virtual seconds.
         """
         deferred = awaited if isinstance(awaited, Deferred) else Deferred.fromCoroutine(awaited)
@@ -185,14 +198,21 @@ class SimulatedInternet:
         return [each for host in self._hosts.values() for each in host.leftovers()]
 
     def shutdown(self, timeout: float = 30.0) -> None:
-        """Shut every host down, all at once, and wait until they have ended."""
+        """Shut every host down, all at once, and wait until they have ended.
+
+        :param timeout: virtual seconds.
+        :raises SimulationTimeout: when one has not ended by then.
+        """
         ended = [host.shutdown() for host in self._hosts.values() if host.is_running]
         self.run_until(lambda: all(each.called for each in ended), timeout)
 
     # ---- faults
 
     def partition(self, groups: Iterable[Iterable[SimulatedHost]]) -> None:
-        """Split the internet: hosts reach those of their own group only. Hosts not named are one more group."""
+        """Split the internet: hosts reach those of their own group only.
+
+        :param groups: the hosts of each group; those not named are one more.
+        """
         for host in self._hosts.values():
             host.group = 0
         for number, group in enumerate(groups, 1):
@@ -202,12 +222,16 @@ class SimulatedInternet:
         self.mended()
 
     def cut(self, source: SimulatedHost, target: SimulatedHost) -> None:
-        """Have nothing from one host reach another; the other way is not touched."""
+        """Have nothing from one host reach another; the other way is not touched.
+
+        :param source: whose bytes are lost.
+        :param target: whom they don't reach.
+        """
         self.record(b"fault cut", source.number, target.name.encode())
         self._cuts[source.number, target.number] = None
 
     def mend(self, source: SimulatedHost, target: SimulatedHost) -> None:
-        """Have what one host sends reach another again, after :meth:`cut`."""
+        """Have what `source` sends reach `target` again, after :meth:`cut`."""
         self.record(b"mend", source.number, target.name.encode())
         self._cuts.pop((source.number, target.number), None)
         self.mended()
@@ -221,7 +245,7 @@ class SimulatedInternet:
         self.mended()
 
     def set_latency(self, one: SimulatedHost, other: SimulatedHost, seconds: float | None) -> None:
-        """Have bytes between two hosts take so many seconds from now on, both ways.
+        """Have bytes between two hosts, `one` and the `other`, take so many seconds from now on, both ways.
 
         :param seconds: None, to have them take as long as their distance says again.
         """

@@ -178,6 +178,7 @@ class Scenario:
     async def until(self, predicate: Callable[[], object], timeout: float = 60.0) -> None:
         """Wait until something is true; it is looked at twenty times a second.
 
+        :param predicate: called without an argument.
         :raises SimulationTimeout: when it is not, after `timeout` seconds.
         """
         latest = self.now + timeout
@@ -192,6 +193,7 @@ class Scenario:
     def run(self) -> Outcome:
         """Run it in the simulation.
 
+        :returns: what came of it.
         :raises ScenarioFailed: when it fails; it says how, and which command replays it.
         """
         outcome = simulate(self)
@@ -209,7 +211,7 @@ class Scenario:
         return f"python -m netlayer.testing {_place(type(self))} {' '.join(options)}"
 
     def program(self, name: str) -> Callable[[Any], Any]:
-        """Return what makes the application of a host."""
+        """Return what makes the application of the host of this name."""
         return self._programs[name]
 
     @property
@@ -218,7 +220,7 @@ class Scenario:
         return list(self._programs)
 
     def is_bootstrap(self, name: str) -> bool:
-        """Tell whether a host runs what :meth:`bootstrap` returns."""
+        """Tell whether the host of this name runs what :meth:`bootstrap` returns."""
         return getattr(self._programs[name], "__func__", None) is type(self).bootstrap
 
     # ---- private

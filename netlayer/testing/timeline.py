@@ -29,16 +29,21 @@ class Timeline:
     # ---- for faults
 
     def host(self, name: str) -> Any:
-        """Return a host."""
+        """Return the host of a name."""
         return self.internet.host(name)
 
     def connections(self, one: str, other: str) -> list[Any]:
-        """Return the connections that stand between two hosts."""
+        """Return the connections that stand between the hosts named `one` and `other`."""
         pair = self.host(one), self.host(other)
         return [connection for connection in self.internet.connections if connection.between(*pair)]
 
     def reset(self, one: str, other: str, *, one_sided: bool) -> None:
-        """Reset the connections that stand between two hosts, for both or only for the one."""
+        """Reset the connections that stand between two hosts.
+
+        :param one: the name of one host.
+        :param other: the name of the other.
+        :param one_sided: whether only the former learns of it.
+        """
         host = self.host(one)
         for connection in self.connections(one, other):
             if not one_sided:
@@ -49,7 +54,12 @@ class Timeline:
                 connection.server.reset()
 
     def set_latency(self, one: str, other: str, seconds: float | None) -> None:
-        """Have bytes between two hosts take so many seconds, or as many as they took in the beginning."""
+        """Have bytes between two hosts take so many seconds.
+
+        :param one: the name of one host.
+        :param other: the name of the other.
+        :param seconds: None, to have them take as many as in the beginning.
+        """
         self.internet.set_latency(self.host(one), self.host(other), seconds)
 
     def paths_changed(self) -> None:
