@@ -60,6 +60,7 @@ class Life:
 
     :param slack: tells by how many seconds stalls and jumps of the clock may have delayed the timers of a host since a
         moment.
+    :param calm: tells whether nothing has gone wrong yet.
     :ivar members: the protocol that is ready, by the fingerprint of its peer.
     :ivar stopping: whether it was asked to end.
     """
@@ -75,6 +76,7 @@ class Life:
         ephemeral: bool,
         has_predecessor: bool,
         slack: Callable[[str, float], float],
+        calm: Callable[[], bool],
         **options: Any,
     ) -> None:
         self.host = host
@@ -88,6 +90,7 @@ class Life:
         self.began = host.internet.now
         self.stopping = False
         self._slack = slack
+        self._calm = calm
         self.members: dict[bytes, PeerProtocol] = {}
         self.former: dict[int, PeerProtocol] = {}  # by node id: the last connection that was lost
         identity = host.identity(ephemeral=ephemeral)
@@ -267,6 +270,8 @@ class Life:
     def lost(self, protocol: PeerProtocol, reason: LinkLost) -> None:
         """A peer is not linked any more."""
         self.ledger.tell(self, "has lost", protocol.peer.node_id, reason)
+        if "replaced" in reason.reason:
+            self.ledger.demand(not self._calm(), "{} gives up no link that answers: {}", self, protocol.peer)
         self.ledger.demand(self.members.pop(protocol.fingerprint, None) is protocol, "{} loses what was ready", self)
         self.former[protocol.peer.node_id] = protocol
         self.ledger.unknown(self, protocol.peer.node_id, reason.unknown, "peer_lost")
