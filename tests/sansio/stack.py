@@ -106,6 +106,11 @@ class Pipe:
         self._last = 0.0
         self._chunks: deque[bytes] = deque()
 
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was done to it."""
+        return self.left > 2**59 and self.stalled == 0.0
+
     def write(self, data: bytes) -> None:
         self.unread += len(data)
         data = data[: self.left]
@@ -166,6 +171,13 @@ class End:
         out.writer = back.reader = self
         network.ends.append(self)
         self._arm()
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was done to it, and the other end has not closed it."""
+        other = self.out.reader
+        whole = other is not None and not other.gone and other.node.alive and other.node.frozen == 0.0
+        return whole and self.out.sound and self.back.sound
 
     def secured(self) -> None:
         """TLS is up."""
@@ -267,6 +279,7 @@ class Node:
     """One process of a node, and what it knows of the other one, as in ``netlayer/remote.py``.
 
     :param dials: whether it knows an address of the other one.
+    :ivar wakes: whether a packet for the other one makes it dial at once, however long it wanted to wait.
     """
 
     def __init__(self, network: Network, side: int, settings: Settings, *, dials: bool) -> None:
@@ -278,6 +291,7 @@ class Node:
         self.selection: Selection[End] = Selection(probe_timeout=settings.probe_timeout)
         self.back_off = BackOff(settings=settings, rng=network.rng)
         self.alive, self.stopping = True, False
+        self.wakes = False
         self.frozen = 0.0  # until then
         self.link: End | None = None
         self.dialing: End | None = None
@@ -297,6 +311,9 @@ class Node:
     def session_ended(self) -> None:
         """The session was given up."""
 
+    def dial_failed(self, wait: float, wish: float) -> None:
+        """The next attempt is made after `wait` seconds; `wish` is what the other one has asked for."""
+
     # ---- packets
 
     def submit(self, packet: OutgoingPacket) -> None:
@@ -304,6 +321,8 @@ class Node:
         self.delivery.submit(packet)
         if self.link is not None:
             self.link.send_soon()
+        elif self.dials and self.wakes and self.dialing is None:
+            self._dial()
         self._arm(self.delivery.next_deadline())
 
     def handled(self, packet: DataPacket, failure: str | None) -> None:
@@ -372,7 +391,9 @@ class Node:
             self._redial(self.network.rng.uniform(0, 0.5))
         elif self.link is None and end.dialed:
             wish = reason.retry_after if isinstance(reason, Rejected) else None
-            self._redial(self.back_off.failed(self.network.now, at_least=wish or 0.0))
+            wait = self.back_off.failed(self.network.now, at_least=wish or 0.0)
+            self.dial_failed(wait, wish or 0.0)
+            self._redial(wait)
             if self.back_off.attempts % 4 == 0:
                 self.delivery.fail_unwritten(PeerUnreachable(None, 4, str(reason)))
                 self.settle()

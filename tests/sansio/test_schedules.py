@@ -39,8 +39,8 @@ HEALED, FAREWELL = 45.0, 30.0
 #: Seconds from then until every outcome has to be known: the slowest handlers take 70, and a session lives up to 84.
 SETTLED = 200.0
 
-#: How many schedules a run of the tests plays: about five seconds of them.
-SEEDS = 300
+#: How many schedules a run of the tests plays: some seven seconds of them.
+SEEDS = 200
 
 #: Messages that are interesting to lose, to delay, or to be the last words of a process.
 PRECIOUS = {MessageType.WELCOME, MessageType.SELECT, MessageType.SELECTED, MessageType.GOODBYE, MessageType.NACK}
@@ -55,6 +55,7 @@ class Sent:
     """A packet, what its handler is going to do, and what became of it.
 
     :ivar delay: seconds that the handler takes; None if it is synchronous.
+    :ivar stubborn: whether its handlers try again when the queue has no room for what they send back.
     :ivar echoes: how many more times its handlers send it back, and finish when that is handled.
     :ivar runs: the handlers that have started, and how each has ended.
     """
@@ -66,6 +67,7 @@ class Sent:
     delay: float | None
     fails: bool
     echoes: int
+    stubborn: bool = False
     then: Callable[[bool], None] | None = None
     runs: list[str] = attrs.Factory(list)
     told: bool = False
@@ -79,14 +81,30 @@ class Process(Node):
     last: dict[Node, int]
     session: Session | None = None
     since = 0.0  # when the session began
+    failures = 0  # attempts that have failed since the link stood
 
-    def send(self, size: int, delay: float | None, fails: bool, echoes: int, timeout: bool) -> Sent:
-        """Submit a packet."""
-        number, now = len(self.network.sent), self.network.now
-        sent = Sent(number, self, b"%d " % number + bytes(size), now, delay, fails, echoes)
+    def send(
+        self,
+        size: int,
+        delay: float | None,
+        fails: bool,
+        echoes: int,
+        timeout: bool,
+        *,
+        now: bool = False,
+        stubborn: bool = False,
+        from_handler: bool = False,
+    ) -> Sent:
+        """Submit a packet.
+
+        :param timeout: whether its caller gives up some time.
+        :param now: whether its receipt is wanted at once.
+        """
+        number, flags = len(self.network.sent), Flag.RECEIPT_NOW if now else 0
+        sent = Sent(number, self, b"%d " % number + bytes(size), self.network.now, delay, fails, echoes, stubborn)
         self.network.sent.append(sent)
-        packet = OutgoingPacket(0, sent.payload, flags=Flag.RECEIPT_NOW if timeout else 0, waiter=sent)
-        packet.deadline = now + self.settings.delivery_timeout if timeout else None
+        packet = OutgoingPacket(0, sent.payload, flags=flags, waiter=sent, from_handler=from_handler)
+        packet.deadline = sent.time + self.settings.delivery_timeout if timeout else None
         try:
             if self.stopping:
                 raise NodeStopped
@@ -115,11 +133,19 @@ class Process(Node):
             self.load.handlers -= 1
             self.handled(packet, "as planned" if fails else None)
 
-        if sent.echoes:
-            echo = self.send(len(sent.payload), sent.delay, sent.fails, sent.echoes - 1, False)
+        def send_back() -> None:
+            size, echoes, stubborn = len(sent.payload), sent.echoes - 1, sent.stubborn
+            echo = self.send(
+                size, sent.delay, sent.fails, echoes, False, now=True, stubborn=stubborn, from_handler=True
+            )
             echo.then = finish
-            if echo.told:
+            if stubborn and isinstance(echo.error, QueueFull):
+                self.network.at(0.05, self, send_back)
+            elif echo.told:
                 finish(True)
+
+        if sent.echoes:
+            send_back()
         elif sent.delay is None:
             finish(sent.fails)
         else:
@@ -139,6 +165,7 @@ class Process(Node):
                 honest = "failed" in sent.runs
             case PeerLost():
                 honest = packet.written and any(time >= self.since for time in self.network.endings)
+                honest = honest and not self.network.polite
             case DeliveryTimeout():
                 honest = error.written == packet.written and now >= sent.time + self.settings.delivery_timeout
                 honest = honest and (packet.written or not sent.runs)
@@ -159,6 +186,10 @@ class Process(Node):
         violation = isinstance(reason, RemoteProtocolError)
         violation |= isinstance(reason, Rejected) and reason.code == RejectCode.PROTOCOL_VIOLATION
         self.demand(not violation, f"nobody violates the protocol: {reason}")
+        if end.connection.is_arbiter and self.frozen == 0.0:
+            self.demand("(proven)" not in str(reason), "the arbiter judges every connection in time")
+            given_up = end.ready and str(reason) == "replaced" and end.sound
+            self.demand(not given_up, "a link that answers is never given up")
         self.network.tell(self, "has lost", end, reason)
         super().lost(end, reason)
 
@@ -166,6 +197,14 @@ class Process(Node):
         """Tell the story."""
         self.network.tell(self, "has linked", end)
         super().linked(end)
+        self.failures = 0
+
+    def dial_failed(self, wait: float, wish: float) -> None:
+        """Waits grow with the attempts that have failed since the link stood, and only with those."""
+        longest = min(20.0, 0.5 * 2.0**self.failures)
+        self.failures += 1
+        self.demand(wish in (0.0, 2.0), "a clone, or who is taken for one, is told to come back soon")
+        self.demand(wish <= wait <= max(wish, longest), f"attempt {self.failures} is followed in time, not in {wait}")
 
     def session_ended(self) -> None:
         """From now on outcomes may be unknown."""
@@ -178,7 +217,10 @@ class Process(Node):
 
 
 class Schedule(Network):
-    """What happens in one run, all of it decided by the seed."""
+    """What happens in one run, all of it decided by the seed.
+
+    :ivar polite: whether nothing has gone wrong but goodbyes, so that whatever was written gets its receipt.
+    """
 
     def __init__(self, seed: int, *, aloud: bool = False) -> None:
         super().__init__(seed)
@@ -189,25 +231,33 @@ class Schedule(Network):
         self.outcomes: Counter[str] = Counter()
         self.boots = [0, 0]
         window = rng.choice((64, 64, 256, 4096)) * KIB
-        sizes = {"buffer_size": rng.choice((1, 4, 64)) * KIB, "max_packet": 256 * KIB}
-        self.settings = [Settings(window=window if rng.random() < 0.7 else 64 * KIB, **sizes) for _ in range(2)]
+        other = window if rng.random() < 0.7 else rng.choice((64, 256, 4096)) * KIB
+        sizes = {"buffer_size": rng.choice((1, 4, 64)) * KIB, "max_packet": 512 * KIB}
+        self.settings = [Settings(window=size, **sizes) for size in (window, other)]
         self.dials = rng.choice(((True, True), (True, True), (True, False), (False, True)))
-        self.mishaps = rng.choice((0.0, 0.0, 0.1, 0.3))  # how many of the precious messages
         self.end = rng.choice((10.0, 40.0, 150.0, 250.0))
         self.lonely = rng.randrange(2) if rng.random() < 0.08 else None  # the side that does not come back
-        faults = {self._cut: 30, self._blind: 12, self._stall: 15, self._part: 15, self._restart: 14}
-        faults |= {self._leave: 8, self._freeze: 6}
-        bursts = [rng.uniform(0, self.end) for _ in range(4)]
+        self.bursts = [rng.uniform(0, self.end) for _ in range(4)]
+        kind = rng.random()
+        self.flooded, self.polite = kind < 0.15, kind > 0.93
+        self.mishaps = 0.0 if self.polite else rng.choice((0.0, 0.0, 0.1, 0.3))  # how many of the precious messages
         for side in (0, 1):
             self.at(rng.uniform(0, 1), None, self.start, side)
             for _ in range(rng.choice((5, 20, 40))):
-                self.at(rng.choice((rng.uniform(0, self.end), *bursts)) + rng.uniform(0, 0.3), None, self._send, side)
-        if rng.random() < 0.15:  # both fill the window with what has to be sent back
-            for side in (0, 1):
-                for _ in range(30):
-                    self.at(bursts[0] + rng.uniform(0, 0.05), None, self._send, side, min(window // 8, 32 * KIB))
-        for _ in range(rng.choice((0, 1, 3, 6, 12))):
-            time = rng.choice((rng.uniform(0, self.end), rng.choice(bursts) + rng.uniform(-0.1, 3)))
+                time = rng.choice((rng.uniform(0, self.end), *self.bursts)) + rng.uniform(0, 0.3)
+                if self.flooded:
+                    time = self.bursts[0] + 1 + rng.uniform(0, 0.05)
+                self.at(time, None, self._send, side)
+        self._plan_faults()
+
+    def _plan_faults(self) -> None:
+        rng = self.rng
+        faults = {self._cut: 30, self._cut_all: 3, self._blind: 12, self._stall: 15, self._part: 15, self._restart: 14}
+        faults |= {self._leave: 8, self._freeze: 6, self._die_late: 4}
+        if self.polite:
+            faults = {self._leave: 1}
+        for _ in range(rng.choice((0, 0, 1, 2) if self.flooded else (0, 1, 3, 6, 12))):
+            time = rng.choice((rng.uniform(0, self.end), rng.choice(self.bursts) + rng.uniform(-0.1, 3)))
             for _ in range(rng.choice((1, 1, 2))):
                 self.at(min(max(0.0, time), self.end), None, rng.choices(list(faults), list(faults.values()))[0])
                 time += rng.uniform(0, 6)
@@ -233,30 +283,40 @@ class Schedule(Network):
         late = self.rng.uniform(0.2, 6) if self.rng.random() < 0.3 else 0.0
         for end in self.live():
             if end.node is node:
+                if late and end.ready:  # last words, which arrive when a successor may live
+                    end.out.stalled = max(end.out.stalled, self.now + late)
+                    end.connection.ping(self.now)
+                    end.act([])
                 end.out.stalled = max(end.out.stalled, self.now + late)
                 end.gone = True
                 if how != "silence":
                     getattr(end.out, how)()
         node.alive = False
 
-    def _send(self, side: int, size: int | None = None) -> None:
-        rng, node = self.rng, self.nodes[side]
-        window = self.settings[1 - side].window
-        sizes = (0, 64, 1000, 3 * KIB, 10 * KIB, 40 * KIB, min(window // 3, 100 * KIB))
+    def _send(self, side: int) -> None:
+        rng, node, window = self.rng, self.nodes[side], self.settings[1 - side].window
+        size = rng.choice((0, 64, 1000, 3 * KIB, 10 * KIB, 40 * KIB, 300 * KIB, min(window // 3, 100 * KIB)))
         delay = rng.choice((None, None, 0.001, 0.02, 0.5, 5.0, rng.uniform(0, 70)))
-        fails, echoes, timeout = rng.random() < 0.25, rng.choice((0, 0, 0, 1, 2)), rng.random() < 0.3
-        if size is not None:
-            delay, fails, echoes, timeout = None, False, rng.choice((1, 2, 3)), False  # replies behind requests
-        elif rng.random() < 0.03 and window < 200 * KIB:
+        fails, echoes, timeout, now = rng.random() < 0.25, rng.choice((0, 0, 0, 1, 2)), rng.random() < 0.3, False
+        if self.flooded:  # replies behind requests, with windows and queues full of both
+            size, delay, fails, echoes, timeout = min(window // 8, 64 * KIB), None, False, rng.choice((1, 1, 2)), False
+        elif self.polite:
+            delay, echoes = rng.choice((None, rng.uniform(0, 2))), 0
+        elif rng.random() < 0.03 and window < 512 * KIB:
             size = window + KIB
+        if rng.random() < 0.3:
+            now = True
         if isinstance(node, Process) and node.alive:
-            node.send(rng.choice(sizes) if size is None else size, delay, fails, echoes, timeout)
+            node.wakes = rng.random() < 0.3
+            stubborn = echoes == 1 and rng.random() < 0.5  # replies to replies to replies have no room of their own
+            node.send(size, delay, fails, echoes, timeout, now=now, stubborn=stubborn)
 
     # ---- what goes wrong
 
     def write(self, end: End, data: bytes) -> None:
         """Carry bytes, unless they are precious."""
         rng, pipe = self.rng, end.out
+        self._judge_window(end)
         if data[4] in PRECIOUS and self.now < self.end and rng.random() < self.mishaps:
             self.tell(end.node, "has a mishap with", MessageType(data[4]).name)
             kind = rng.random()
@@ -271,6 +331,17 @@ class Schedule(Network):
                 self.at(pipe.latency * rng.uniform(0, 3), None, self._restart)
         super().write(end, data)
 
+    def _judge_window(self, end: End) -> None:
+        """Demand that what is in flight is counted right, and that the last packet was begun below the window."""
+        node, session = end.node, end.node.delivery.session
+        if session is None or not end.connection.is_link:
+            return
+        stream, window = session.outgoing, self.settings[1 - node.side].window
+        charges = {number: packet.charge for number, packet in stream._packets.items() if number < stream.cursor}
+        assert sum(charges.values()) == stream.in_flight, f"{stream.in_flight} bytes in flight, not {charges}"
+        last = charges.get(stream.cursor - 1, 0)
+        assert stream.in_flight - last < 2 * window, f"{stream.in_flight} bytes in flight, window {window}"
+
     def _cut(self, end: End | None = None) -> None:
         """Cut a connection, each direction at some byte; the ends notice it each in its time."""
         rng, live = self.rng, self.live()
@@ -280,6 +351,23 @@ class Schedule(Network):
             for pipe in (end.out, end.back):
                 pipe.left = min(pipe.left, rng.choice((0, rng.randint(0, 200), rng.randint(0, 20000))))
             self._notice(end)
+
+    def _cut_all(self) -> None:
+        for end in self.live():
+            if self.rng.random() < 0.7:
+                self._cut(end)
+
+    def _die_late(self) -> None:
+        """Have an end believe that its connection is dead, while its last bytes are still under way."""
+        if live := self.live():
+            end = self.rng.choice(live)
+            self.tell(end.node, "believes that it is dead")
+            end.out.stalled = self.now + self.rng.uniform(0.3, 6)
+            if end.ready:
+                end.connection.ping(self.now)
+                end.act([])
+            end.back.left = 0
+            self.at(0.01, end.node, end.lost)
 
     def _notice(self, end: End) -> None:
         rng, late = self.rng, self.rng.randrange(4)
@@ -307,8 +395,11 @@ class Schedule(Network):
         self.tell(None, "parted for", seconds)
         self.parted = True
         self.at(seconds, None, self._join)
+        soft = seconds < 20 and self.rng.random() < 0.3
         for end in self.live():
-            if self.rng.random() < 0.6:
+            if soft:
+                end.out.stalled = end.back.stalled = self.now + seconds
+            elif self.rng.random() < 0.6:
                 self._cut(end)
             else:
                 end.out.left = end.back.left = 0
@@ -329,6 +420,7 @@ class Schedule(Network):
             if node is not None and node.alive and not node.stopping:
                 self.tell(node, "leaves", "for good" if stop else "")
                 self.endings.append(self.now)
+                self.polite = self.polite and not (stop and node.link is None)  # what is written now is lost
                 node.goodbye(stop=stop)
                 if stop:
                     self.at(9, None, self._replace, node)
@@ -353,7 +445,7 @@ class Schedule(Network):
         """
         self.run(self.end)
         self.tell(None, "--- no faults from now on")
-        self.mishaps, self.parted = 0.0, False
+        self.mishaps, self.parted, self.polite = 0.0, False, False
         for end in self.live():
             end.out.stalled = end.back.stalled = 0.0
         for side in (0, 1):
