@@ -311,6 +311,9 @@ class Node:
     def session_ended(self) -> None:
         """The session was given up."""
 
+    def replaced(self, end: End) -> None:
+        """A connection is closed since another one was selected."""
+
     def dial_failed(self, wait: float, wish: float) -> None:
         """The next attempt is made after `wait` seconds; `wish` is what the other one has asked for."""
 
@@ -401,6 +404,7 @@ class Node:
     def _work_with(self, end: End) -> None:
         self._attached = end
         for other in self.connections - {end}:
+            self.replaced(other)
             other.act(other.connection.connection_lost(LinkLost("replaced")))
 
     def _redial(self, delay: float) -> None:

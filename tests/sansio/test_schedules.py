@@ -188,10 +188,13 @@ class Process(Node):
         self.demand(not violation, f"nobody violates the protocol: {reason}")
         if end.connection.is_arbiter and self.frozen == 0.0:
             self.demand("(proven)" not in str(reason), "the arbiter judges every connection in time")
-            given_up = end.ready and str(reason) == "replaced" and end.sound
-            self.demand(not given_up, "a link that answers is never given up")
         self.network.tell(self, "has lost", end, reason)
         super().lost(end, reason)
+
+    def replaced(self, end: End) -> None:
+        """Only a link that has suffered is replaced."""
+        suffered = not end.sound or self.frozen > 0.0 or not end.connection.is_arbiter
+        self.demand(suffered or not end.ready, "a link that answers is never given up")
 
     def linked(self, end: End) -> None:
         """Tell the story."""
@@ -253,7 +256,8 @@ class Schedule(Network):
     def _plan_faults(self) -> None:
         rng = self.rng
         faults = {self._cut: 30, self._cut_all: 3, self._blind: 12, self._stall: 15, self._part: 15, self._restart: 14}
-        faults |= {self._leave: 8, self._freeze: 6, self._die_late: 4}
+        faults |= {self._leave: 8, self._freeze: 6, self._die_late: 4, self._dial_again: 4}
+        faults |= {self._replace_at_once: 4}
         if self.polite:
             faults = {self._leave: 1}
         for _ in range(rng.choice((0, 0, 1, 2) if self.flooded else (0, 1, 3, 6, 12))):
@@ -274,13 +278,14 @@ class Schedule(Network):
             self.boots[side] += 1
             self.tell(node, "starts")
 
-    def kill(self, side: int) -> None:
+    def kill(self, side: int, *, late: float | None = None) -> None:
         """Kill a process; its connections may die with it, or not, or its last bytes may be late."""
         node, how = self.nodes[side], self.rng.choice(("end", "reset", "silence"))
         if node is None or not node.alive:
             return
         self.tell(node, "is killed:", how)
-        late = self.rng.uniform(0.2, 6) if self.rng.random() < 0.3 else 0.0
+        if late is None:
+            late = self.rng.uniform(0.2, 6) if self.rng.random() < 0.3 else 0.0
         for end in self.live():
             if end.node is node:
                 if late and end.ready:  # last words, which arrive when a successor may live
@@ -369,6 +374,13 @@ class Schedule(Network):
             end.back.left = 0
             self.at(0.01, end.node, end.lost)
 
+    def _dial_again(self) -> None:
+        """Have a node dial though it may be linked, as one may that knows its peer by two addresses."""
+        node = self.rng.choice(self.nodes)
+        if node is not None and node.alive and node.dials and not node.stopping:
+            self.tell(node, "dials again")
+            self.dial(node)
+
     def _notice(self, end: End) -> None:
         rng, late = self.rng, self.rng.randrange(4)
         for side, each in enumerate((end, end.out.reader)):
@@ -412,6 +424,12 @@ class Schedule(Network):
         if self.now < self.end:
             self.kill(side)
             self.at(self.rng.choice((0.02, 0.05, 0.3, 1, 5, 40, 80)), None, self.start, side)
+
+    def _replace_at_once(self) -> None:
+        """Replace a process so quickly that its successor meets its last words, and is taken for a clone."""
+        side = self.rng.randrange(2)
+        self.kill(side, late=self.rng.uniform(0.3, 1.9))
+        self.at(0.02, None, self.start, side)
 
     def _leave(self) -> None:
         """Say goodbye, at one end or at both."""
