@@ -183,6 +183,15 @@ class ReferenceTests(SynchronousTestCase):
         modules = {module.name for module in pkgutil.iter_modules(netlayer.__path__)} - {"__main__"}
         self.assertEqual([name for name in sorted(modules) if f"``{name}``" not in house], [])
 
+    def test_security(self) -> None:
+        """Each test that shows a defence is there."""
+        text = (DOCS / "explanation" / "security.rst").read_text("utf-8")
+        tests = {path: path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
+        for name in re.findall(r"``([\w/]+\.py)``", text):
+            self.assertIn(ROOT / "tests" / name, tests)
+        for name in re.findall(r"``(test_\w+)``", text):
+            self.assertTrue(any(f"def {name}(" in source for source in tests.values()), name)
+
     def test_names(self) -> None:
         """Whatever the table of the seed's names sends a reader to is there."""
         text = (DOCS / "reference" / "names.rst").read_text("utf-8")
