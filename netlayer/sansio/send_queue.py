@@ -33,11 +33,10 @@ class SendQueue:
 
     def append(self, packet: OutgoingPacket) -> None:
         """Queue a packet that was not queued before."""
-        packet.queue = self
-        self._charge(packet)
-        self._waiting.append(packet)
-        if packet.deadline is not None:
-            self._deadlines[packet] = packet.deadline
+        latest = next(reversed(self._deadlines.values()), None)
+        self._append(packet)
+        if latest is not None and packet.deadline is not None and packet.deadline < latest:
+            self._sort_deadlines()  # the clock was set back
 
     def put_first(self, packets: list[OutgoingPacket]) -> None:
         """Put back packets that a stream has held, before all others and in their order."""
@@ -72,8 +71,8 @@ class SendQueue:
         for packet in packets:
             other.discharge(packet)
             other._deadlines.pop(packet, None)
-            self.append(packet)
-        self._deadlines = OrderedDict(sorted(self._deadlines.items(), key=lambda item: item[1]))
+            self._append(packet)
+        self._sort_deadlines()
         return len(packets)
 
     def close(self) -> None:
@@ -138,6 +137,16 @@ class SendQueue:
             del self._deadlines[packet]
             overdue.append(packet)
         return overdue
+
+    def _append(self, packet: OutgoingPacket) -> None:
+        packet.queue = self
+        self._charge(packet)
+        self._waiting.append(packet)
+        if packet.deadline is not None:
+            self._deadlines[packet] = packet.deadline
+
+    def _sort_deadlines(self) -> None:
+        self._deadlines = OrderedDict(sorted(self._deadlines.items(), key=lambda item: item[1]))
 
     def _charge(self, packet: OutgoingPacket) -> None:
         self.queued += packet.charge

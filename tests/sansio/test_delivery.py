@@ -269,6 +269,15 @@ class QueueTests(SynchronousTestCase):
         carry(self.us, peer)
         self.assertEqual((len(peer.arrived), self.us.delivery.queued), (1, late.charge))
 
+    def test_timeout_after_the_clock_was_set_back(self) -> None:
+        """Who sends after the clock was set back does not wait for those who sent before."""
+        before, after = self.us.send(deadline=20.0), self.us.send(deadline=15.0)
+        self.assertEqual(self.us.delivery.next_deadline(), 15.0)
+        self.us.delivery.deadline_reached(15.0)
+        self.assertEqual(self.us.delivery.take_settled(), [after])
+        self.us.delivery.deadline_reached(20.0)
+        self.assertEqual(self.us.delivery.take_settled(), [before])
+
     def test_withdraw(self) -> None:
         """What is withdrawn costs nothing any more, not even its place, and is not sent."""
         packets = [self.us.send(b"%d" % n) for n in range(100)]
