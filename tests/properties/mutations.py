@@ -134,7 +134,20 @@ MUTATIONS = (
                 "            return\n"
                 "        self._decide(self._selection._take(protocol, boot))\n",
             ),
+            Patch(
+                "remote.py",
+                "        self._work_with(protocol)\n        self.link = protocol\n",
+                "        self._work_with(protocol)\n        self.link = self._selection.link = protocol\n",
+            ),
             Patch("sansio/connection.py", "self._say(delivery.state(Select))", "self._say(delivery.state(Selected))"),
+            Patch(
+                "sansio/connection.py",
+                "            case Selected():\n",
+                "            case Selected():\n"
+                "                if self.state is State.PROVEN:  # it came together with the introduction\n"
+                "                    self.select()\n",
+            ),
+            Patch("sansio/states.py", "State.PROVEN: _ALIVE | {Select},", "State.PROVEN: _ALIVE | {Selected},"),
         ),
     ),
     _mutation(

@@ -15,7 +15,7 @@ from typing import Any
 
 from netlayer import PeerProtocol
 from netlayer.config import Settings
-from netlayer.dialing import DialerState
+from netlayer.dialing import Dialer, DialerState
 from netlayer.driver import Driver
 from netlayer.errors import Rejected, RemoteProtocolError
 from netlayer.testing import Scenario
@@ -104,6 +104,7 @@ class Storm(Scenario):
         self.lives: dict[str, Life] = {}
         self._identities: set[bytes] = set()
         self._not_heard: dict[Driver, float] = {}  # links to nobody, since when
+        self._outages: dict[Dialer, float] = {}  # when a dialer was seen to be linked last, or was seen first
         self._next_tick = TICK
         self._next_look = 0.0
 
@@ -326,12 +327,18 @@ class Storm(Scenario):
                 isinstance(error, Rejected) and error.code == RejectCode.PROTOCOL_VIOLATION
             ):
                 demand(False, "nobody violates the protocol towards {}: {}", life, error)
+            outage = self._outages.setdefault(dialer, now)
             if state is DialerState.LINKED:
+                self._outages[dialer] = now
                 has_it = wanted.fingerprint in keys or wanted.node_id in ids
                 demand(has_it, "{} dials {} unless it is linked", life, wanted.who)
                 demand(dialer.attempts == 0, "{} counts attempts to {} anew when it is linked", life, wanted.who)
             elif state is DialerState.WAITING:
                 demand(dialer._timer is not None and dialer._timer.active(), "{} will dial {}", life, wanted.who)
+                wait, settings = (dialer.next_attempt or 0.0) - life.clock, life.settings
+                early = now - outage + self._slack(life.host.name, outage) < settings.backoff_late - TICK
+                if early and wait > settings.backoff_cap and not isinstance(error, Rejected):
+                    demand(False, "{} does not wait {:.2f} s for {} early in an outage", life, wait, wanted.who)
             else:
                 busy = dialer._attempt is not None and not dialer._attempt.called
                 demand(state is DialerState.DIALING and busy, "{} dials {} or will: {}", life, wanted.who, state)
