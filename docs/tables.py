@@ -26,6 +26,7 @@ from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.load import NodeLoad
 from netlayer.sansio.selection import Probe, Refuse, Selection, Take
 from netlayer.sansio.states import CARRIES, LEGAL, TAKES_DATA, State
+from netlayer.testing.command import options_parser
 from netlayer.wire.messages import MIN_MAX_FRAME, RejectCode
 
 DOCS = Path(__file__).parent
@@ -291,7 +292,20 @@ def refusals() -> str:
     return table((28, 20, 26, 26), rows)
 
 
+# ---- the command line of the test kit
+
+
+def scenario_options() -> str:
+    """Return the options of ``python -m netlayer.testing``."""
+    rows = [("Option", "What it does")]
+    for action in options_parser()._actions:
+        names = [f"{name} {action.metavar}" if action.metavar else name for name in action.option_strings]
+        rows.append((", ".join(f"``{name}``" for name in names or [str(action.metavar)]), str(action.help)))
+    return table((2, 3), rows)
+
+
 TABLES = {
+    "scenario_options": scenario_options,
     "settings": settings,
     "legal": legal,
     "life": life,

@@ -18,11 +18,11 @@ from zope.interface import implementer
 from netlayer.testing.errors import SimulationError
 from netlayer.testing.loading import load
 from netlayer.testing.progress import Progress
-from netlayer.testing.run import Outcome, simulate
+from netlayer.testing.run import Outcome, run_on_localhost, simulate
 from netlayer.testing.scenario import Scenario
 from netlayer.testing.shrinking import shrink
 
-__all__ = ["main"]
+__all__ = ["execute", "main", "options_parser"]
 
 PASSED, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 #: How many failing runs are told in full; of the others only the seed.
@@ -37,14 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: the exit code: 0 if all runs passed, 1 if one failed, 2 for a mistake on the command line or in the
         scenario's file, 130 after Ctrl-C.
     """
-    options = _parser().parse_args(arguments)
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    return execute(arguments)
+
+
+def execute(arguments: Sequence[str] | None = None) -> int:
+    """Do it in a process whose log has been set up; see :func:`main`."""
+    options = options_parser().parse_args(arguments)
     try:
         kind = load(options.scenario)
         if options.seeds is None:
             return _one(kind, options)
-        if options.without or options.hosts is not None:
-            raise SimulationError("--without and --hosts belong to one run: give its --seed")
+        if options.without or options.hosts is not None or options.real:
+            raise SimulationError("--without, --hosts and --real belong to one run: give its --seed")
         return _many(kind, options)
     except SimulationError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -64,11 +69,29 @@ def _one(kind: type[Scenario], options: argparse.Namespace) -> int:
         globalLogPublisher.addObserver(_Printer(scenario))
     outcome = simulate(scenario)
     print(outcome.story())
-    if outcome.failure is None:
-        return PASSED
-    if options.shrink:
-        _shrink(kind, outcome, options.without, scenario.only_hosts)
-    return FAILED
+    if outcome.failure is not None:
+        if options.shrink:
+            _shrink(kind, outcome, options.without, scenario.only_hosts)
+        return FAILED
+    return _really(kind(options.seed, without=options.without, only_hosts=hosts), outcome) if options.real else PASSED
+
+
+def _really(scenario: Scenario, simulated: Outcome) -> int:
+    """Run on localhost what has passed in the simulation, and compare what was delivered."""
+    least = scenario.peace_begins
+    print(f"the same on localhost, which takes {least:.0f} s at least", file=sys.stderr)
+    outcome = run_on_localhost(scenario)
+    print(outcome.story())
+    if outcome.failure is not None:
+        return FAILED
+    if simulated.delivered is None:
+        print("Nothing was compared: the scenario does not define delivered().")
+    elif outcome.delivered == simulated.delivered:
+        print("What was delivered is the same in the simulation and on localhost.")
+    else:
+        print(f"Delivered in the simulation:\n  {simulated.delivered}\non localhost:\n  {outcome.delivered}")
+        return FAILED
+    return PASSED
 
 
 def _hosts(kind: type[Scenario], text: str) -> list[str]:
@@ -216,7 +239,8 @@ def _shrink(kind: type[Scenario], outcome: Outcome, without: Sequence[int], host
 # ---- options
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m netlayer.testing",
         description="Run a scenario in the simulated internet: for a range of seeds, or one run again.",
@@ -232,6 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--shrink", action="store_true", help="make the first failing run smaller: fewer faults, then fewer hosts")
     add("--without", type=_numbers, default=(), metavar="3,5,8-10", help="with --seed: leave these faults out")
     add("--hosts", metavar="N|NAME,NAME", help="with --seed: run something on these hosts only, or on so many nodes")
+    add("--real", action="store_true", help="with --seed: run it on sockets of this machine too, and compare")
     add("--log", action="store_true", help="with --seed: print what the nodes log, with the virtual time")
     return parser
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappush
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, DNSLookupError
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -19,12 +19,12 @@ from twisted.internet.interfaces import (
     IReactorTCP,
     IReactorTime,
 )
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from netlayer.testing.errors import SimulationError
 from netlayer.testing.listening import SimulatedConnector, SimulatedPort
 from netlayer.testing.names import SimulatedResolver
+from netlayer.testing.system_events import SystemEvents
 from netlayer.testing.timers import SimulatedCall
 
 if TYPE_CHECKING:
@@ -35,11 +35,10 @@ __all__ = ["SimulatedReactor"]
 
 #: Timers may be due this much earlier than the clock says, in seconds: sums of floats are not exact.
 _ROUNDING = 1e-9
-_PHASES = ("before", "during", "after")
 
 
 @implementer(IReactorCore, IReactorTime, IReactorTCP, IReactorPluggableNameResolver, IReactorFromThreads)
-class SimulatedReactor:
+class SimulatedReactor(SystemEvents):
     """The reactor of one process of a simulated host; a restarted host has another one.
 
     Code gets it as ``host.reactor``, in place of Twisted's. It offers timers, TCP over IPv4, names and system events.
@@ -48,10 +47,8 @@ class SimulatedReactor:
     :ivar running: whether the process lives and was not stopped.
     """
 
-    _log = Logger()
-
     def __init__(self, host: SimulatedHost, *, clock: float) -> None:
-        self.running = True
+        super().__init__(host.name)
         self.alive = True
         self.ports: dict[int, SimulatedPort] = {}
         self.transports: dict[SimulatedTransport, None] = {}
@@ -66,8 +63,6 @@ class SimulatedReactor:
         self._late_calls: list[SimulatedCall] = []
         self._late: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._next_port = 49152
-        self._triggers: dict[tuple[str, str], list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]] = {}
-        self._stopping: Deferred[None] | None = None
 
     def __repr__(self) -> str:
         return f"<SimulatedReactor of {self._host.name}>"
@@ -152,38 +147,9 @@ class SimulatedReactor:
         """There is nothing to iterate; see :meth:`run`."""
         self.run()
 
-    def stop(self) -> None:
-        """End the process in good order, as Ctrl-C would: the triggers for ``shutdown`` are called."""
-        _ = self.shut_down()
-
     def crash(self) -> None:
         """End the process at once. The kernel resets its connections."""
         self._host.crash(silent=False)
-
-    def fireSystemEvent(self, eventType: str) -> None:
-        """Call the triggers of a system event."""
-        _ = self._fire_triggers(eventType)
-
-    def addSystemEventTrigger(
-        self, phase: str, eventType: str, callable: Callable[..., Any], *args: object, **kw: object
-    ) -> tuple[Any, ...]:
-        """Have a function called in a phase (before, during, after) of a system event, such as ``shutdown``."""
-        if phase not in _PHASES:
-            raise KeyError(f"a phase is one of {', '.join(_PHASES)}, not {phase!r}")
-        trigger = (callable, args, kw)
-        self._triggers.setdefault((phase, eventType), []).append(trigger)
-        return (phase, eventType, trigger)
-
-    def removeSystemEventTrigger(self, triggerID: Any) -> None:
-        """Forget a trigger; one that was called already may be named too."""
-        phase, event, trigger = triggerID
-        triggers = self._triggers.get((phase, event), [])
-        if trigger in triggers:
-            triggers.remove(trigger)
-
-    def callWhenRunning(self, callable: Callable[..., Any], *args: object, **kw: object) -> None:
-        """Call a function at once, as a simulated process always runs."""
-        callable(*args, **kw)
 
     # ---- threads
 
@@ -209,15 +175,6 @@ class SimulatedReactor:
         raise SimulationError("a simulated process has no threads, so it has no thread pool")
 
     # ---- for the host
-
-    def shut_down(self) -> Deferred[None]:
-        """Call the triggers for ``shutdown``; fires when those before and during it are through."""
-        if self._stopping is None:
-            self.running = False
-            self._stopping = self._fire_triggers("shutdown")
-        over: Deferred[None] = Deferred()
-        _ = self._stopping.addBoth(lambda _: over.callback(None))
-        return over
 
     def die(self) -> None:
         """Run no code of this process ever again."""
@@ -277,14 +234,6 @@ class SimulatedReactor:
         """Call a function when the process goes on; it is stalled."""
         self._late.append((function, args))
 
-    def failed(self, where: str) -> None:
-        """Log what has escaped from code of the process."""
-        self._log.failure("unhandled error on {host}, {where}", host=self._host.name, where=where)
-
-    def log_failure(self, text: str, failure: Any) -> None:
-        """Log the failure of something that the host has begun."""
-        self._log.failure("{host} {text}", failure, host=self._host.name, text=text)
-
     def free_port(self) -> int:
         """Return a port that nobody uses."""
         while True:
@@ -322,25 +271,6 @@ class SimulatedReactor:
             call.func(*call.args, **call.kw)
         except Exception:
             self.failed("in a delayed call")
-
-    def _fire_triggers(self, event: str) -> Deferred[None]:
-        def rest(_: object) -> None:
-            for phase in _PHASES[1:]:
-                _ = self._call_triggers(phase, event)
-
-        return DeferredList(self._call_triggers(_PHASES[0], event)).addCallback(rest)
-
-    def _call_triggers(self, phase: str, event: str) -> list[Deferred[Any]]:
-        called, triggers = [], self._triggers.get((phase, event), [])
-        while triggers:  # each may remove others
-            called.append(self._trigger(*triggers.pop(0)))
-        return called
-
-    def _trigger(self, function: Callable[..., Any], args: tuple[Any, ...], kw: dict[str, Any]) -> Deferred[Any]:
-        def log(failure: Any) -> None:
-            self._log.failure("a system event trigger failed on {host}", failure, host=self._host.name)
-
-        return maybeDeferred(function, *args, **kw).addErrback(log)
 
 
 def _error(number: int) -> OSError:

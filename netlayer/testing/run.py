@@ -6,7 +6,7 @@ import gc
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,12 +17,13 @@ from zope.interface import implementer
 
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.internet import SimulatedInternet
+from netlayer.testing.localhost import LocalInternet
 from netlayer.testing.timeline import Timeline
 
 if TYPE_CHECKING:
     from netlayer.testing.scenario import Scenario
 
-__all__ = ["Failed", "Outcome", "simulate"]
+__all__ = ["Failed", "Outcome", "numbers_text", "run_on_localhost", "simulate"]
 
 #: Seconds that all nodes together may take to shut down: each its ten, and the close of its connections.
 _SHUTDOWN = 30.0
@@ -99,7 +100,41 @@ class Outcome:
 
 def simulate(scenario: Scenario) -> Outcome:
     """Run a scenario in the simulation."""
-    internet = SimulatedInternet(scenario.seed, **scenario.network)
+    return _run(scenario, SimulatedInternet(scenario.seed, **scenario.network))
+
+
+def run_on_localhost(scenario: Scenario) -> Outcome:
+    """Run a scenario on sockets of this machine, with real keys, in real time.
+
+    A crash takes the timers and sockets of a process away, and resets its connections, silent or not; a reset is told
+    to both ends.
+
+    :raises SimulationError: when a fault of it is one that only the simulation can make.
+    :raises KeyboardInterrupt: after Ctrl-C.
+    """
+    impossible = {number: fault for number, fault in scenario.faults.items() if fault.simulated_only}
+    if impossible:
+        kinds = ", ".join(sorted({type(fault).__name__ for fault in impossible.values()}))
+        raise SimulationError(
+            f"only the simulation can make these faults: {kinds}. Leave them out: "
+            f"--without {numbers_text({*impossible, *scenario.without})}"
+        )
+    scenario.is_real = True
+    return _run(scenario, LocalInternet(scenario.seed))
+
+
+def numbers_text(numbers: Collection[int]) -> str:
+    """Return numbers as people write them: ``1-3,5``."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
+def _run(scenario: Scenario, internet: SimulatedInternet | LocalInternet) -> Outcome:
     for name in scenario.host_names:
         internet.add_host(name)
     run = Run(scenario, internet)
@@ -107,7 +142,7 @@ def simulate(scenario: Scenario) -> Outcome:
     if frozen:
         gc.freeze()
     try:
-        run.simulate()
+        run.run()
     finally:
         if frozen:
             gc.unfreeze()
@@ -131,8 +166,8 @@ class Run:
         self._delivered: Any = None
         self._invariant = _overridden(scenario, "invariant")
 
-    def simulate(self) -> None:
-        """Let virtual time pass until it is over."""
+    def run(self) -> None:
+        """Let time pass until it is over."""
         errors = _Errors(self._logged)
         globalLogPublisher.addObserver(errors)
         try:
@@ -193,13 +228,16 @@ class Run:
 
     async def _run(self) -> None:
         scenario, internet = self._scenario, self._internet
-        Timeline(internet).play(scenario.faults.values())
+        timeline = Timeline(internet)
+        timeline.play(scenario.faults.values())
         await self._phase("start", self._start)
         working = maybeDeferred(lambda: Deferred.fromCoroutine(scenario.workload()))
         finished: list[Any] = []
         _ = working.addBoth(finished.append)
         begins = scenario.peace_begins
         await internet.sleep(begins)
+        while not timeline.is_over:  # the last one ends at this very moment, or a little late in real time
+            await internet.sleep(0.001)
         latest = begins + scenario.peace
         while True:
             if finished and isinstance(finished[0], Failure):
@@ -267,7 +305,8 @@ class _Errors:
         self._tell = tell
 
     def __call__(self, event: LogEvent) -> None:
-        if event.get("log_level") is LogLevel.critical:
+        announces = "isError" in event and "log_failure" not in event  # the error itself follows
+        if event.get("log_failure") is not None or (event.get("log_level") is LogLevel.critical and not announces):
             self._tell(event)
 
 

@@ -10,7 +10,7 @@ import math
 import os
 import random
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from netlayer.bootstrap_node import BootstrapNode
 from netlayer.testing.errors import ScenarioFailed, SimulationError, SimulationTimeout
 from netlayer.testing.faults import Fault
-from netlayer.testing.run import Outcome, simulate
+from netlayer.testing.run import Outcome, numbers_text, simulate
 
 __all__ = ["Scenario"]
 
@@ -208,6 +208,8 @@ class Scenario:
             options.append(f"--without {numbers_text(self.without)}")
         if len(self.only_hosts) < len(self._programs):
             options.append(f"--hosts {','.join(self.only_hosts)}")
+        if self.is_real:
+            options.append("--real")
         return f"python -m netlayer.testing {_place(type(self))} {' '.join(options)}"
 
     def program(self, name: str) -> Callable[[Any], Any]:
@@ -247,17 +249,6 @@ class Scenario:
             if left is not None:
                 faults[number] = left
         return faults
-
-
-def numbers_text(numbers: Collection[int]) -> str:
-    """Return numbers as people write them: ``1-3,5``."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], number]
-        else:
-            parts.append([number])
-    return ",".join("-".join(map(str, part)) for part in parts)
 
 
 def _place(kind: type) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,13 +19,20 @@ class Timeline:
 
     def __init__(self, internet: Any) -> None:
         self.internet = internet
+        self._pending = 0
         self._standing: list[Fault] = []
         self._cuts: set[tuple[str, str]] = set()
 
     def play(self, faults: Iterable[Fault]) -> None:
         """Have faults begin and end in their time; called at the beginning of the run."""
         for fault in faults:
+            self._pending += 1
             self.internet.call_later(fault.at, self._begin, fault)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all faults have begun, and have ended if they ever do."""
+        return not self._pending
 
     # ---- for faults
 
@@ -82,11 +90,14 @@ class Timeline:
 
     def _begin(self, fault: Fault) -> None:
         self._standing.append(fault)
-        if fault.seconds != float("inf"):
+        if math.isfinite(fault.seconds):
             self.internet.call_later(fault.seconds, self._end, fault)
+        else:
+            self._pending -= 1
         fault.begin(self)
 
     def _end(self, fault: Fault) -> None:
+        self._pending -= 1
         self._standing.remove(fault)
         fault.end(self)
 

@@ -32,6 +32,7 @@ ENDING = {
         "Peer 2 was dialed 4 times",
     ],
     "simulated_network.py": ["Every notice is everywhere"],
+    "chat_scenario.py": ["Everybody has all messages"],
     "streaming.py": ["All numbers were handled", "The sum of the numbers is 199990000"],
     "typed.py": [
         "The recorder is running",
