@@ -6,22 +6,30 @@ from typing import Any
 
 import attrs
 import msgspec
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 
 from netlayer.addresses import PeerInfo, carried
 from netlayer.config import Settings
 from netlayer.driver import Driver
-from netlayer.errors import LinkLost
+from netlayer.errors import LinkLost, NodeStopped
 from netlayer.factory import PeerFactory
+from netlayer.interfaces import IBindingStore
 from netlayer.peer import PeerProtocol
-from netlayer.sansio.registry import Registry
+from netlayer.sansio.registry import Binding, Holdings, Registry
+from netlayer.sansio.states import State
+from netlayer.sansio.tickets import MAX_SIGNERS, Claim, issue_ticket, needs_renewal
+from netlayer.stores.memory import MemoryStore
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,
     Peers,
+    Record,
     Register,
     Registered,
     RejectCode,
     Role,
+    Ticket,
     encode_message,
 )
 
@@ -43,6 +51,8 @@ class BootstrapProtocol(PeerProtocol):
 class BootstrapFactory(PeerFactory):
     """What all connections of a bootstrap node share. Takes the arguments of :class:`~netlayer.PeerFactory`.
 
+    :param store: where it keeps who holds which id; by default in memory.
+
     :ivar registry: who holds which id, and who is listed.
     """
 
@@ -55,13 +65,21 @@ class BootstrapFactory(PeerFactory):
         *,
         settings: Settings | None = None,
         protocol: type[PeerProtocol] = BootstrapProtocol,
+        store: IBindingStore | None = None,
         **options: Any,
     ) -> None:
         if settings is None:
             settings = attrs.evolve(Settings(), max_connections=BOOTSTRAP_CONNECTIONS)
         super().__init__(reactor, settings=settings, protocol=protocol, **options)
         self.registry = Registry(settings=self.settings, rng=self.rng)
+        self.store = store if store is not None else MemoryStore()
+        self._signers: tuple[bytes, ...] = ()
+        self._is_loaded = True
         self._lease_timer: IDelayedCall | None = None
+        self.claims.trust(self.identity.fingerprint)
+        now = self.claims.wall_seconds()
+        own = Record(self.local.node_id, self.local.fingerprint, (), self.local.boot, self.local.ephemeral)
+        self.show_ticket(issue_ticket(self.identity, self.local.network, own, issued=int(now), now=now))
 
     def listed(self) -> list[PeerInfo]:
         """Return the nodes that hold a lease, longest first."""
@@ -74,31 +92,38 @@ class BootstrapFactory(PeerFactory):
     # ---- what protocols report
 
     def introduced(self, protocol: Driver) -> None:
-        """Refuse an id that another persistent key holds; otherwise do what every node does."""
-        node_id = protocol.introduction.node_id
-        owner = self.registry.bound_to(node_id)
-        if owner is not None and owner != protocol.fingerprint:
-            protocol._reject(RejectCode.ID_TAKEN, f"id {node_id} is bound to another key")
+        """Refuse who is banned and an id that another key is bound to; otherwise do what every node does."""
+        if not self._is_loaded:
+            protocol._reject(RejectCode.NOT_READY, "the bindings of this network are not loaded yet")
+            return
+        refusal = self.registry.refusal(self.claims.standing(protocol.record))
+        if refusal is not None:
+            protocol._reject(refusal.code, refusal.text)
             return
         super().introduced(protocol)
 
     def news_received(self, protocol: Driver, news: Register | Registered | Peers) -> None:
-        """List a node that registers, and answer with records of others."""
+        """Bind the id of a node that registers, and then list it and answer with records of others."""
         if not isinstance(news, Register):
             super().news_received(protocol, news)
             return
-        node_id = protocol.introduction.node_id
-        addresses = carried(news.addresses, local=protocol.is_local)
-        self.registry.register(msgspec.structs.replace(protocol.record, addresses=addresses))
-        wanted = min(news.wanted, self.settings.records)
-        answer = Registered(
-            lease=self.settings.lease_grace,
-            observed=protocol.observed,
-            records=tuple(self.registry.sample(wanted, but=node_id, local=protocol.is_local)),
-        )
-        while len(encode_message(answer)) > MIN_MAX_FRAME:  # only if hosts have very long names
-            answer = Registered(answer.lease, answer.observed, records=answer.records[: len(answer.records) // 2])
-        protocol._say(answer)
+        claim = self.claims.standing(protocol.record)
+        refusal = self.registry.refusal(claim)
+        if refusal is not None:
+            self.evict(protocol, refusal.code, refusal.text)
+        elif protocol.introduction.ephemeral:
+            self._register(protocol, news)
+        else:
+            _ = self._bind(claim).addCallbacks(
+                lambda binding: self._bound(protocol, news, binding), lambda failure: self._not_bound(protocol, failure)
+            )
+
+    def records_received(self, source: Driver, records: tuple[Record, ...]) -> None:
+        """Bind the ids that another bootstrap node, whose word is taken, has bound."""
+        for record in records:
+            claim = self.claims.standing(record)
+            if claim.persistent_since is not None and self.registry.refusal(claim) is None:
+                _ = self._bind(claim).addErrback(lambda failure: self._log_not_bound(failure))
 
     def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
         """Let the lease of a lost node run out; end that of a node that said goodbye."""
@@ -109,7 +134,126 @@ class BootstrapFactory(PeerFactory):
             self._arm_lease_timer()
         super().link_lost(protocol, reason)
 
+    # ---- bindings
+
+    def start_store(self) -> Deferred[None]:
+        """Open the store of bindings; nobody is bound before.
+
+        :raises ConfigurationError: through the Deferred, when it can't be used.
+        """
+        self._is_loaded = False
+        started = self.store.start(
+            self.reactor,
+            network=self.local.network,
+            signer=None if self.identity.ephemeral else self.identity.public_key,
+            changed=self._load,
+            log=self.log,
+        )
+        return started.addCallback(self._load)
+
+    def stop_store(self) -> Deferred[None]:
+        """Close it."""
+        return self.store.stop()
+
     # ---- private
+
+    def _load(self, holdings: Holdings) -> None:
+        """Take over what the store holds, and end the links that should not stand any more."""
+        self._is_loaded = True
+        self.registry.load(holdings)
+        self._signers = tuple(key for key in holdings.signers if key != self.identity.public_key)
+        self.claims.trust(self.identity.fingerprint, self._signers)
+        for link in self.links():
+            refusal = self.registry.refusal(self.claims.standing(link.record))
+            if refusal is not None:
+                self.registry.forget(link.fingerprint)
+                self.evict(link, refusal.code, refusal.text)
+
+    def _bind(self, claim: Claim) -> Deferred[Binding]:
+        """Have the store bind an id, against which nothing stands; fires with the binding that is in effect then."""
+        now = self.claims.wall_seconds()
+        bound = self.registry.bound_to(claim.node_id)
+        try:
+            binding = self.registry.binding_for(claim, now)
+        except LookupError as error:
+            return fail(error)
+        if binding is None:
+            assert bound is not None
+            return succeed(bound)
+        done = self.store.bind(binding, replacing=None if bound is None else bound.fingerprint)
+        return done.addCallback(self._take_effect)
+
+    def _take_effect(self, binding: Binding) -> Binding:
+        loser = self.registry.bound_to(binding.node_id)
+        self.registry.bind(binding, now=self.claims.wall_seconds())
+        if loser is not None and loser.fingerprint != binding.fingerprint:
+            self.registry.forget(loser.fingerprint)
+            for connection in self.connections_to(loser.fingerprint):
+                self.evict(connection, RejectCode.ID_TAKEN, f"id {binding.node_id} was bound to another key before")
+        return binding
+
+    def _bound(self, protocol: Driver, news: Register, binding: Binding) -> None:
+        """The store has bound an id: to who wanted it, or somebody else was quicker."""
+        if protocol.state is State.CLOSED:
+            return
+        if binding.fingerprint == protocol.fingerprint:
+            self._register(protocol, news)
+        else:
+            self.evict(protocol, RejectCode.ID_TAKEN, f"id {binding.node_id} is bound to another key")
+
+    def _not_bound(self, protocol: Driver, failure: Failure) -> None:
+        self._log_not_bound(failure)
+        protocol._reject(RejectCode.NOT_READY, "the id can't be bound now")
+
+    def _log_not_bound(self, failure: Failure) -> None:
+        if failure.check(NodeStopped) is None:
+            self.log.error("an id can't be bound: {error}", error=failure.getErrorMessage())
+
+    def _register(self, protocol: Driver, news: Register) -> None:
+        """List a node that holds its id, and answer."""
+        node_id = protocol.introduction.node_id
+        addresses = carried(news.addresses, local=protocol.is_local)
+        record = msgspec.structs.replace(protocol.record, addresses=addresses)
+        record = msgspec.structs.replace(record, ticket=self._ticket(record))
+        is_new = self.registry.lease(node_id, protocol.fingerprint) is None
+        self.registry.register(record)
+        wanted = min(news.wanted, self.settings.records)
+        answer = Registered(
+            lease=self.settings.lease_grace,
+            observed=protocol.observed,
+            ticket=record.ticket,
+            vouched=self._vouched(),
+            records=tuple(self.registry.sample(wanted, but=node_id, local=protocol.is_local)),
+        )
+        while len(encode_message(answer)) > MIN_MAX_FRAME:  # only if hosts have very long names
+            answer = msgspec.structs.replace(answer, records=answer.records[: len(answer.records) // 2])
+        protocol._say(answer)
+        if is_new and not record.ephemeral:
+            for link in self.links():
+                if link.is_bootstrap and self.claims.has_ticket_of(link.fingerprint):
+                    link._say(
+                        Peers((msgspec.structs.replace(record, addresses=carried(addresses, local=link.is_local)),))
+                    )
+
+    def _ticket(self, record: Record) -> Ticket:
+        """Return the ticket for a node that holds its id: the one that it has, until it is half spent."""
+        now = self.claims.wall_seconds()
+        lease = self.registry.lease(record.node_id, record.fingerprint)
+        last = lease.record.ticket if lease is not None else record.ticket
+        if last is not None and (last.signer, last.ephemeral) != (self.identity.public_key, record.ephemeral):
+            last = None
+        bound = self.registry.bound_to(record.node_id)
+        since = bound or last
+        issued = since.issued if since is not None else int(now)
+        if last is not None and last.issued == issued and not needs_renewal(last, now):
+            return last
+        return issue_ticket(self.identity, self.local.network, record, issued=issued, now=now)
+
+    def _vouched(self) -> tuple[bytes, ...]:
+        """Return the keys of the bootstrap nodes that use the same store, or whose tickets this one believes."""
+        keys = dict.fromkeys((*self._signers, *self.claims.signers()))
+        keys.pop(self.identity.public_key, None)
+        return tuple(keys)[:MAX_SIGNERS]
 
     def _stopped_now(self) -> None:
         if self._lease_timer is not None:

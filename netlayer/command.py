@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
+import getopt
 import secrets
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from twisted.python import usage
 
+from netlayer.addresses import parse_node_id
 from netlayer.errors import ConfigurationError
-from netlayer.identity import IDENTITY_FILE, Identity, fingerprint_text
+from netlayer.identity import IDENTITY_FILE, Identity, fingerprint_text, parse_fingerprint
+from netlayer.stores.file import BINDINGS_FILE, BindingFile, DamagedFile
 
 __all__ = ["main"]
 
@@ -21,7 +27,15 @@ SECRET_SIZE = 32
 
 
 class Command(usage.Options):
-    """What all commands share."""
+    """What all commands share. Options may stand behind arguments."""
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse a command line."""
+        if not hasattr(self, "subCommands") and options is not None:
+            with suppress(getopt.GetoptError):  # which is raised again
+                found, arguments = getopt.gnu_getopt(list(options), self.shortOpt, self.longOpt)
+                options = [*(text for option in found for text in option if text), "--", *arguments]
+        super().parseOptions(options)
 
     def opt_version(self) -> NoReturn:
         """Display the version of netlayer, and exit."""
@@ -72,6 +86,102 @@ class IdentityOptions(Command):
         print(fingerprint_text(Identity.in_directory(directory).fingerprint))
 
 
+class BindingsOptions(Command):
+    """``netlayer bindings``."""
+
+    synopsis = "DATA_DIR"
+    longdesc = (
+        "Print which key holds which id for good, by the bootstrap node whose data directory this is: an id, the "
+        "fingerprint and since when, in each line; and which keys are banned. The bootstrap node may run meanwhile; it "
+        "notices changes within some seconds."
+    )
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["remove", None, None, "End the binding of this id: whoever registers with it next has it."],
+    ]
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the directory."""
+        if len(arguments) != 1:
+            raise usage.UsageError("it takes one argument, the data directory of a bootstrap node")
+        self["data-dir"] = arguments[0]
+
+    def postOptions(self) -> None:
+        """Turn texts into values."""
+        if self["remove"] is not None:
+            self["remove"] = parse_node_id(self["remove"])
+
+    def run(self) -> None:
+        """Print all bindings, or end one."""
+        with bindings_of(self["data-dir"]) as file:
+            if self["remove"] is None:
+                holdings = file.holdings()
+                for binding in holdings.bindings:
+                    since = datetime.datetime.fromtimestamp(binding.issued, datetime.timezone.utc)
+                    print(f"{binding.node_id} {fingerprint_text(binding.fingerprint)} {since:%Y-%m-%dT%H:%M:%SZ}")
+                for fingerprint in holdings.banned:
+                    print(f"banned {fingerprint_text(fingerprint)}")
+                return
+            ended = file.end(self["remove"], now=int(time.time()))
+        if ended is None:
+            raise ConfigurationError(f"no key holds the id {self['remove']} for good")
+        print(f"{ended.node_id} is free; it was that of {fingerprint_text(ended.fingerprint)}")
+
+
+class BanOptions(Command):
+    """``netlayer ban``."""
+
+    synopsis = "DATA_DIR KEY"
+    longdesc = (
+        "Keep a key out: the bootstrap node whose data directory this is ends its link within some seconds, and "
+        "refuses it from then on. KEY is a fingerprint, sha256:..., or the id that it holds for good. The id stays "
+        "bound to it. Links between other nodes are not touched."
+    )
+    optFlags: ClassVar[list[list[Any]]] = [["lift", None, "Let it in again."]]
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the directory and the key."""
+        if len(arguments) != 2:
+            raise usage.UsageError("it takes two arguments, the data directory of a bootstrap node and a key or an id")
+        self["data-dir"], self["key"] = arguments
+
+    def run(self) -> None:
+        """Ban a key, or let it in again."""
+        with bindings_of(self["data-dir"]) as file:
+            fingerprint = self._fingerprint(file)
+            changed = file.lift(fingerprint) if self["lift"] else file.ban(fingerprint)
+        state = "not banned" if self["lift"] else "banned"
+        print(f"{fingerprint_text(fingerprint)} is {state}{'' if changed else ', as it was before'}")
+
+    def _fingerprint(self, file: BindingFile) -> bytes:
+        text: str = self["key"]
+        if text.startswith("sha256:"):
+            return parse_fingerprint(text)
+        node_id = parse_node_id(text)
+        for binding in file.holdings().bindings:
+            if binding.node_id == node_id:
+                return binding.fingerprint
+        raise ConfigurationError(f"no key holds the id {node_id} for good")
+
+
+@contextmanager
+def bindings_of(data_dir: str) -> Iterator[BindingFile]:
+    """Open the file of bindings in a data directory.
+
+    :raises ConfigurationError: when there is none, or it is damaged.
+    """
+    path = Path(data_dir) / BINDINGS_FILE
+    if not path.exists():
+        raise ConfigurationError(f"{data_dir} holds no {BINDINGS_FILE}; bootstrap nodes make one")
+    try:
+        file = BindingFile(path, network=None)
+        try:
+            yield file
+        finally:
+            file.close()
+    except DamagedFile as error:
+        raise ConfigurationError(f"{path} is damaged: {error}") from None
+
+
 class Options(Command):
     """All commands."""
 
@@ -80,6 +190,8 @@ class Options(Command):
     subCommands: ClassVar[list[list[Any]]] = [
         ["secret", None, SecretOptions, "Print a new network secret."],
         ["identity", None, IdentityOptions, "Print the fingerprint of a node's key."],
+        ["bindings", None, BindingsOptions, "Print which key holds which id, or free an id."],
+        ["ban", None, BanOptions, "Keep a key out."],
     ]
 
     def postOptions(self) -> None:

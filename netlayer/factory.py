@@ -21,6 +21,7 @@ from twisted.internet.protocol import Factory
 from netlayer.addresses import PeerInfo, carried, is_loopback, parse_node_id
 from netlayer.admission import Admission
 from netlayer.attempt import Attempt
+from netlayer.claims import Claims
 from netlayer.config import Settings
 from netlayer.driver import Driver
 from netlayer.errors import (
@@ -55,6 +56,7 @@ from netlayer.wire.messages import (
     Registered,
     RejectCode,
     Role,
+    Ticket,
 )
 from netlayer.wire.payload import encode_value
 
@@ -97,6 +99,7 @@ class PeerFactory(Factory):
     :ivar local: what this node says about itself.
     :ivar security: what secures its connections.
     :ivar log: the logger of this node.
+    :ivar claims: who may have which id.
     :ivar load: what its queues and handlers take.
     :ivar remotes: the peers that it has something to do with.
     """
@@ -147,6 +150,7 @@ class PeerFactory(Factory):
             secrets=self.admission.secrets,
         )
         self.log = NodeLog(self.local.node_id)
+        self.claims = Claims(reactor, network=network, node_id=self.local.node_id, identity=self.identity)
         self.security = self.identity.security(reactor)
         self._connections: dict[Driver, None] = {}  # ordered by age
         self._strangers = Strangers(self.local.node_id, self.settings, reactor)
@@ -163,6 +167,10 @@ class PeerFactory(Factory):
         :returns: fires with the listening port, or fails as the endpoint does.
         """
         return self.security.listen(endpoint, self)
+
+    def show_ticket(self, ticket: Ticket) -> None:
+        """Support this node's claim to its id by a ticket from now on."""
+        self.local = attrs.evolve(self.local, ticket=ticket)
 
     def announce(self, addresses: tuple[NetAddress, ...]) -> None:
         """Say from now on that this node listens at `addresses`."""
@@ -365,8 +373,16 @@ class PeerFactory(Factory):
         holder = self.remotes.find(protocol.introduction.node_id)
         if holder is None or holder is protocol._remote or holder.link is None:
             return False
+        if self.claims.is_beaten(holder.link.record, protocol.record):
+            self.evict(holder.link, RejectCode.ID_TAKEN, f"id {holder.node_id} was given to another key")
+            return False
         self._refuse_id(protocol, holder.link)
         return True
+
+    def evict(self, link: Driver, code: str, text: str) -> None:
+        """End a link whose peer may not have it any more."""
+        self.log.warn("peer {peer} is refused: {text}", peer=link.introduction.node_id, text=text, code=code)
+        link._reject(code, text)
 
     def link_ready(self, protocol: Driver) -> None:
         """A connection became the link to its peer, which answers for its id from now on."""
@@ -392,6 +408,9 @@ class PeerFactory(Factory):
         """A message between a node and a bootstrap has come."""
         if not isinstance(news, Register):
             self.observer.news_received(protocol, news)
+
+    def records_received(self, source: Driver, records: tuple[Record, ...]) -> None:
+        """A bootstrap node that this node wants has told of others."""
 
     # ---- private
 

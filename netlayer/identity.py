@@ -5,23 +5,24 @@ from __future__ import annotations
 import datetime
 import errno
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from netlayer.errors import ConfigurationError
+from netlayer.errors import ConfigurationError, described
 from netlayer.interfaces import IIdentity, ISecurity
 from netlayer.tls import MutualTLS, certificate_fingerprint
 
-__all__ = ["Identity", "fingerprint_text", "made_directory"]
+__all__ = ["Identity", "fingerprint_text", "made_directory", "parse_fingerprint"]
 
 #: The name of the identity in a data directory.
 IDENTITY_FILE = "identity.pem"
@@ -37,6 +38,17 @@ def fingerprint_text(fingerprint: bytes) -> str:
     return f"sha256:{fingerprint.hex()}"
 
 
+def parse_fingerprint(text: str) -> bytes:
+    """Return the fingerprint of that form.
+
+    :raises ConfigurationError: when it has another form.
+    """
+    match = re.fullmatch("sha256:([0-9a-fA-F]{64})", text)
+    if match is None:
+        raise ConfigurationError(f"a fingerprint is 'sha256:' and 64 hexadecimal digits, not {described(text)}")
+    return bytes.fromhex(match[1])
+
+
 @implementer(IIdentity)
 class Identity:
     """An ECDSA P-256 key pair with its self-signed certificate.
@@ -44,6 +56,7 @@ class Identity:
     :param key: the key pair, on the curve P-256.
     :param certificate: the certificate that carries its public half in TLS; nothing else in it counts.
     :ivar fingerprint: 32 bytes that name the participant for life: the SHA-256 of the public key's DER encoding.
+    :ivar public_key: the DER encoding of the public key.
     :ivar ephemeral: whether the key dies with this process.
     """
 
@@ -51,6 +64,9 @@ class Identity:
         self.key = key
         self.certificate = certificate
         self.ephemeral = ephemeral
+        self.public_key = key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         self.fingerprint = certificate_fingerprint(certificate)
 
     def __repr__(self) -> str:
@@ -59,6 +75,21 @@ class Identity:
     def security(self, clock: IReactorTime) -> ISecurity:
         """Return TLS with this identity."""
         return MutualTLS(self, clock)
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the ECDSA signature of `data`, in DER, with SHA-256."""
+        return self.key.sign(data, ec.ECDSA(hashes.SHA256()))
+
+    def verify(self, public_key: bytes, data: bytes, signature: bytes) -> bool:
+        """Tell whether a signature of `data` is that of an ECDSA key, which is given in DER."""
+        try:
+            key = serialization.load_der_public_key(public_key)
+            if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+                return False
+            key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+        except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
+            return False
+        return True
 
     @classmethod
     def generate(cls) -> Identity:

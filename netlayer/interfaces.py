@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IListeningPort,
@@ -14,7 +17,11 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import Attribute, Interface
 
-__all__ = ["IIdentity", "ISecurity"]
+if TYPE_CHECKING:
+    from netlayer.nodelog import NodeLog
+    from netlayer.sansio.registry import Binding, Holdings
+
+__all__ = ["IBindingStore", "IIdentity", "ISecurity", "IWallClock"]
 
 
 class IIdentity(Interface):
@@ -22,9 +29,59 @@ class IIdentity(Interface):
 
     fingerprint = Attribute("32 bytes that name the participant for life.")
     ephemeral = Attribute("Whether the identity dies with this process.")
+    public_key = Attribute("At most 256 bytes, of which `fingerprint` is the SHA-256; what others check signatures by.")
+
+    def sign(data: bytes) -> bytes:
+        """Return a signature of `data`, at most 80 bytes, that nobody else can make."""
+
+    def verify(public_key: bytes, data: bytes, signature: bytes) -> bool:
+        """Tell whether a signature of `data` was made by the identity of `public_key`, whatever bytes these are."""
 
     def security(clock: IReactorTime) -> ISecurity:
         """Return what secures the connections of the participant, one for each node."""
+
+
+class IBindingStore(Interface):
+    """Where a bootstrap node keeps who holds which id: in memory, in an SQLite file, or where an application wants.
+
+    Several bootstrap nodes may share one. Bindings and what a store holds are
+    :class:`netlayer.sansio.registry.Binding` and :class:`~netlayer.sansio.registry.Holdings`.
+    """
+
+    def start(
+        reactor: IReactorTime,
+        *,
+        network: str,
+        signer: bytes | None,
+        changed: Callable[[Holdings], object],
+        log: NodeLog,
+    ) -> Deferred[Holdings]:
+        """Open the store. It fires with all that it holds, and fails with ConfigurationError if it can't be used.
+
+        :param signer: the public key of the bootstrap node, to be kept with those of the others that use the store;
+            None if it will not outlive the process.
+        :param changed: is called with all that the store holds whenever somebody else has changed it.
+        :param log: of the bootstrap node.
+        """
+
+    def bind(binding: Binding, *, replacing: bytes | None) -> Deferred[Binding]:
+        """Give an id to a key, unless another key holds it; whatever id the key had before is free.
+
+        It fires with the binding that is in effect then, as soon as that is durable, and fails with any error if that
+        can't be done.
+
+        :param replacing: the fingerprint of a holder that loses the id to the new one.
+        """
+
+    def stop() -> Deferred[None]:
+        """Close the store when everything is durable that was asked for."""
+
+
+class IWallClock(Interface):
+    """A reactor that knows the time of day; for others the operating system tells it. Tickets have dates."""
+
+    def wall_seconds() -> float:
+        """Return the time of day, in seconds since 1970."""
 
 
 class ISecurity(Interface):

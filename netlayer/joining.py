@@ -11,10 +11,10 @@ from netlayer.addresses import Address
 from netlayer.dialing import DialerState
 from netlayer.directory import Directory
 from netlayer.driver import Driver
-from netlayer.errors import NodeStopped
+from netlayer.errors import NodeStopped, RemoteProtocolError
 from netlayer.factory import PeerFactory
 from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
-from netlayer.wire.messages import Peers, Record, Register, Registered
+from netlayer.wire.messages import Peers, Record, Register, Registered, Ticket
 
 __all__ = ["FirstAnswer", "Joining"]
 
@@ -105,6 +105,7 @@ class Joining:
     def register(self, bootstrap: Driver) -> None:
         """Ask a bootstrap node that has been linked to list this node, now and again and again."""
         if not self._stopped and bootstrap not in self._timers:  # one may be wanted at two addresses
+            self._factory.claims.trust(bootstrap.fingerprint)
             self._set_timer(bootstrap, self._factory.settings.timeout, self._not_answered)
             self._ask(bootstrap)
 
@@ -112,6 +113,10 @@ class Joining:
         """A bootstrap node has sent records; those of one that was not asked mean nothing."""
         if self._stopped or bootstrap not in self._timers:
             return
+        if isinstance(news, Registered):
+            self._factory.claims.trust(bootstrap.fingerprint, news.vouched)
+            self._take_ticket(bootstrap, news.ticket)
+        self._factory.records_received(bootstrap, news.records)
         records = [self._factory.dialable(record, bootstrap) for record in news.records]
         wanted = [wanted for record in records if (wanted := self._learn(record)) is not None]
         if isinstance(news, Registered):
@@ -160,6 +165,16 @@ class Joining:
         local = self._factory.local_on(bootstrap)
         bootstrap._say(Register(local.addresses, local.ephemeral, self._factory.settings.records))
 
+    def _take_ticket(self, bootstrap: Driver, ticket: Ticket | None) -> None:
+        if ticket is None:
+            return
+        try:
+            self._factory.show_ticket(self._factory.claims.ticket_received(bootstrap.fingerprint, ticket))
+        except RemoteProtocolError as error:
+            self._factory.log.warn(
+                "the bootstrap node at {address} sent {error}", address=bootstrap.address, error=error
+            )
+
     def _not_answered(self, bootstrap: Driver) -> None:
         settings = self._factory.settings
         self._factory.log.warn(
@@ -193,6 +208,14 @@ class Joining:
         """Use a record; return the peer if it is to be linked."""
         factory = self._factory
         if record.node_id == factory.local.node_id or record.fingerprint == factory.local.fingerprint:
+            return None
+        before = self._directory.get(record.node_id)
+        try:
+            if before is not None and factory.claims.is_beaten(record, before):
+                return None
+            factory.claims.judge(record)
+        except RemoteProtocolError as error:
+            factory.log.warn("a record of peer {peer} is refused: {error}", peer=record.node_id, error=error)
             return None
         self._directory.learn(record)
         if factory.remotes.is_linked(record.node_id):

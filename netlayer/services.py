@@ -31,13 +31,15 @@ from netlayer.errors import (
 from netlayer.factory import LinkObserver, PeerFactory
 from netlayer.handling import handling
 from netlayer.identity import fingerprint_text
-from netlayer.interfaces import IIdentity
+from netlayer.interfaces import IBindingStore, IIdentity
 from netlayer.joining import FirstAnswer, Joining
 from netlayer.listening import Listening
 from netlayer.peer import PeerProtocol
 from netlayer.remote import Remote
 from netlayer.sending import Sending
 from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
+from netlayer.stores.file import BINDINGS_FILE
+from netlayer.stores.sqlite import SQLiteStore
 from netlayer.wanted import Reason, Wanted, WantedPeers, Where, bootstrap, configured_peer
 from netlayer.wire.messages import NetAddress, Peers, Registered
 
@@ -117,7 +119,7 @@ class PeerService(Service, LinkObserver):
         if data_dir is not None and not isinstance(data_dir, DataDirectory):
             data_dir = DataDirectory.open(data_dir, identity=identity)
         self._data_directory = data_dir
-        options: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
+        options = self._factory_options() | ({} if protocol is None else {"protocol": protocol})
         try:
             self.factory = self._factory_class(
                 reactor,
@@ -147,6 +149,8 @@ class PeerService(Service, LinkObserver):
             seen_at=self._seen_at,
         )
         self._sending = Sending(self.factory, self._wanted, self._directory, self._joining)
+        #: Why :meth:`startService` has failed, or None.
+        self.start_error: Exception | None = None
         self._state = "new"
         self._shutdown_trigger: Any = None
         self._linked_since: dict[Driver, float] = {}
@@ -330,6 +334,7 @@ class PeerService(Service, LinkObserver):
             self._listening.bind(self.factory)
             if self._data_directory is not None:
                 self._data_directory.note_process()
+            await self._open_store()
             self._stop_with_reactor()
             address = self._advertise or self._listening.advertised
             self.factory.announce((NetAddress(address.host, address.port),))
@@ -344,6 +349,16 @@ class PeerService(Service, LinkObserver):
             raise NodeStopped
         self._state = "running"
         return self.status
+
+    def _factory_options(self) -> dict[str, Any]:
+        """Return what this kind of factory is given besides."""
+        return {}
+
+    async def _open_store(self) -> None:
+        """Open what this kind of node keeps."""
+
+    async def _close_store(self) -> None:
+        """Close it."""
 
     async def _join(self, patient: bool) -> list[Wanted]:
         """Dial the bootstrap nodes; return the peers of the first answer, or none if nobody answers."""
@@ -373,6 +388,7 @@ class PeerService(Service, LinkObserver):
         self._joining.stop()
         await self._listening.close()
         await self.factory.stop()
+        await self._close_store()
         if self._data_directory is not None:
             self._data_directory.release()
         self._state = "stopped"
@@ -385,6 +401,7 @@ class PeerService(Service, LinkObserver):
             ended.callback(None)
 
     def _start_failed(self, failure: Any) -> None:
+        self.start_error = failure.value
         if failure.check(NodeStopped) is None:
             self.factory.log.error("could not start: {error}", error=failure.value)
 
@@ -464,16 +481,40 @@ class PeerService(Service, LinkObserver):
 
 
 class BootstrapService(PeerService):
-    """A bootstrap node as a Twisted service. Takes the arguments of :class:`PeerService`."""
+    """A bootstrap node as a Twisted service. Takes the arguments of :class:`PeerService`.
+
+    :param store: where it keeps who holds which id; by default the file ``bindings.sqlite`` in its data directory, or
+        in memory if it has none.
+    :raises ConfigurationError: when anything of this makes no sense; nothing has been started then.
+    """
 
     _factory_class = BootstrapFactory
     _redials_met = False  # nodes dial their bootstraps, for ever
 
     factory: BootstrapFactory
 
+    def __init__(self, reactor: Any, *, store: IBindingStore | None = None, **options: Any) -> None:
+        if store is not None and not IBindingStore.providedBy(store):
+            raise ConfigurationError(f"store is an object such as netlayer.stores.sqlite.SQLiteStore, not {store!r}")
+        self._store = store
+        super().__init__(reactor, **options)
+
     def get_peers(self) -> list[PeerInfo]:
         """Return the nodes that hold a lease, longest first."""
         return self.factory.listed()
+
+    # ---- private
+
+    def _factory_options(self) -> dict[str, Any]:
+        if self._store is None and self._data_directory is not None:
+            self._store = SQLiteStore(self._data_directory.path / BINDINGS_FILE)
+        return {"store": self._store}
+
+    async def _open_store(self) -> None:
+        await self.factory.start_store()
+
+    async def _close_store(self) -> None:
+        await self.factory.stop_store()
 
 
 def _several(name: str, values: Iterable[Any]) -> list[Any]:

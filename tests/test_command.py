@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,6 +13,8 @@ from netlayer import Identity
 from netlayer.admission import Admission
 from netlayer.command import main
 from netlayer.identity import fingerprint_text
+from netlayer.sansio.registry import Binding
+from netlayer.stores.file import BindingFile
 from tests.directories import new_directory
 
 
@@ -58,17 +61,66 @@ class CommandTests(SynchronousTestCase):
         (directory / "identity.pem").write_text("nothing")
         self.assertIn(str(directory), self.mistake("identity", str(directory)))
 
+    def bindings(self, *, network: str = "default") -> tuple[Path, BindingFile]:
+        """Return the directory of a bootstrap node with two bindings, and their file."""
+        directory = new_directory(self)
+        file = BindingFile(directory / "bindings.sqlite", network=network)
+        self.addCleanup(file.close)
+        file.bind([(Binding(n, bytes([n]) * 32, 1767225600 + n), None) for n in (2, 3)], now=1767225700)
+        return directory, file
+
+    def test_bindings(self) -> None:
+        """Bindings and bans are printed, one a line; ids are freed while the bootstrap node has the file open."""
+        directory, file = self.bindings(network="any")
+        file.ban(bytes(32))
+        lines = self.run_command("bindings", str(directory)).splitlines()
+        self.assertEqual(
+            lines,
+            [
+                f"2 sha256:{'02' * 32} 2026-01-01T00:00:02Z",
+                f"3 sha256:{'03' * 32} 2026-01-01T00:00:03Z",
+                f"banned sha256:{'00' * 32}",
+            ],
+        )
+        self.assertIn("2 is free", self.run_command("bindings", str(directory), "--remove", "2"))
+        self.assertEqual([binding.node_id for binding in file.holdings().bindings], [3])
+        self.assertIn("no key holds the id 2", self.mistake("bindings", "--remove", "2", str(directory)))
+
+    def test_ban(self) -> None:
+        """A key is banned by its fingerprint, or by the id that it holds, and let in again."""
+        directory, file = self.bindings()
+        other = f"sha256:{'ab' * 32}"
+        for key, fingerprint in (("2", bytes([2]) * 32), (other, bytes.fromhex("ab" * 32))):
+            self.assertIn("is banned\n", self.run_command("ban", str(directory), key))
+            self.assertIn("as it was before", self.run_command("ban", str(directory), key))
+            self.assertEqual(file.holdings().banned, (fingerprint,))
+            self.assertIn("is not banned\n", self.run_command("ban", "--lift", str(directory), key))
+            self.assertEqual(file.holdings().banned, ())
+        self.assertIn("no key holds the id 9", self.mistake("ban", str(directory), "9"))
+        self.assertIn("'sha256:12'", self.mistake("ban", str(directory), "sha256:12"))
+
+    def test_no_bindings(self) -> None:
+        """A directory without bindings, or with damaged ones, is told by its path; nothing is made or moved."""
+        directory = new_directory(self)
+        self.assertIn(str(directory), self.mistake("bindings", str(directory)))
+        (directory / "bindings.sqlite").write_bytes(b"nonsense" * 1000)
+        self.assertIn(f"{directory}/bindings.sqlite is damaged", self.mistake("ban", str(directory), "2"))
+        self.assertEqual([path.name for path in directory.iterdir()], ["bindings.sqlite"])
+
     def test_mistakes(self) -> None:
         """What is no command, or no argument, is named."""
         self.assertIn("secret, identity", self.mistake())
         self.assertIn("nonsense", self.mistake("nonsense"))
         self.assertIn("'now'", self.mistake("secret", "now"))
         self.assertIn("data directory", self.mistake("identity"))
+        self.assertIn("data directory", self.mistake("bindings"))
+        self.assertIn("a node id is", self.mistake("bindings", "x", "--remove", "y"))
+        self.assertIn("two arguments", self.mistake("ban", "x"))
         self.assertIn("--what", self.mistake("secret", "--what"))
 
     def test_help(self) -> None:
         """Help tells of every command."""
         with redirect_stdout(StringIO()) as out:
             self.assertRaises(SystemExit, main, ["--help"])
-        for word in ("secret", "identity"):
+        for word in ("secret", "identity", "bindings", "ban"):
             self.assertIn(word, out.getvalue())

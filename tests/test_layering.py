@@ -17,12 +17,13 @@ ROOT = Path(__file__).parents[1]
 
 #: Lowest first. A module imports from its own layer and from those below; the last one is for tests only.
 LAYERS = (
-    "errors config handlers addresses admission interfaces nodelog status",
+    "errors config handlers addresses admission nodelog status",
     "wire wire.frames wire.messages wire.payload",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
-    " sansio.streams sansio.violations",
-    "data_directory tls plaintext identity strangers attempt remote remotes handling driver peer factory bootstrap",
+    " sansio.streams sansio.tickets sansio.violations",
+    "interfaces stores stores.memory stores.file stores.sqlite data_directory claims"
+    " tls plaintext identity strangers attempt remote remotes handling driver peer factory bootstrap",
     "dialing directory joining listening sending wanted",
     "services",
     "reactor_thread logger node bootstrap_node",

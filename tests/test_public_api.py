@@ -26,7 +26,7 @@ PUBLIC = [
     "configure_logging",
 ]
 
-INTERFACES = ["IIdentity", "ISecurity"]
+INTERFACES = ["IBindingStore", "IIdentity", "ISecurity", "IWallClock"]
 TESTING = [
     "BlackHole",
     "ClockJump",

@@ -1,7 +1,8 @@
 """Who holds which id, as a bootstrap node knows it, and whom it tells newcomers of.
 
-A *binding* gives an id to a key, first come, first served: for good if the key is persistent, for the lease if it is
-ephemeral. A *lease* lists a node while its link lives and for a grace time after.
+A *binding* gives an id to a key that lasts, first come, first served and for good; it is in effect when a store has
+made it durable. A *lease* lists a node while its link lives and for a grace time after, and is all that an ephemeral
+key has.
 """
 
 from __future__ import annotations
@@ -13,9 +14,40 @@ import msgspec
 
 from netlayer.addresses import carried
 from netlayer.config import Settings
-from netlayer.wire.messages import Record
+from netlayer.sansio.tickets import Claim
+from netlayer.wire.messages import Record, Reject, RejectCode
 
-__all__ = ["Lease", "Registry"]
+__all__ = ["Binding", "Holdings", "Lease", "Registry"]
+
+#: Bindings, and ids whose binding was ended, at most: some 300 MB of memory.
+MAX_BINDINGS = 1_000_000
+
+
+@attrs.frozen
+class Binding:
+    """A key that lasts holds an id.
+
+    :ivar issued: since when, in seconds since 1970.
+    """
+
+    node_id: int
+    fingerprint: bytes
+    issued: int
+
+
+@attrs.frozen
+class Holdings:
+    """All that a store of bindings holds.
+
+    :ivar ended: ids and when the last binding of each was ended; what a ticket says of the time before is void.
+    :ivar banned: the fingerprints that are kept out.
+    :ivar signers: the public keys of the bootstrap nodes that use the store.
+    """
+
+    bindings: tuple[Binding, ...] = ()
+    ended: tuple[tuple[int, int], ...] = ()
+    banned: tuple[bytes, ...] = ()
+    signers: tuple[bytes, ...] = ()
 
 
 @attrs.define
@@ -38,24 +70,87 @@ class Registry:
     def __init__(self, *, settings: Settings, rng: random.Random) -> None:
         self._settings = settings
         self._rng = rng
-        self._bindings: dict[int, bytes] = {}  # of persistent keys, for good
+        self._bindings: dict[int, Binding] = {}  # for good
         self._bound: dict[bytes, int] = {}
+        self._ended: dict[int, int] = {}
+        self._banned: frozenset[bytes] = frozenset()
         self._leases: dict[int, Lease] = {}
 
-    def bound_to(self, node_id: int) -> bytes | None:
-        """Return the fingerprint of the persistent key that holds an id for good, or None."""
+    # ---- bindings
+
+    def load(self, holdings: Holdings) -> None:
+        """Take over what a store holds, in place of what was known."""
+        self._bindings = {binding.node_id: binding for binding in holdings.bindings}
+        self._bound = {binding.fingerprint: binding.node_id for binding in holdings.bindings}
+        self._ended = dict(holdings.ended)
+        self._banned = frozenset(holdings.banned)
+
+    def bound_to(self, node_id: int) -> Binding | None:
+        """Return the binding of an id, or None if no key that lasts holds it."""
         return self._bindings.get(node_id)
 
+    def refusal(self, claim: Claim) -> Reject | None:
+        """Return why somebody who claims an id is refused, or None if no binding and no ban stands against it."""
+        if claim.fingerprint in self._banned:
+            return Reject(RejectCode.BANNED, "this key is banned")
+        bound = self._bindings.get(claim.node_id)
+        if bound is not None and bound.fingerprint != claim.fingerprint and not self._precedes(claim, bound):
+            return Reject(RejectCode.ID_TAKEN, f"id {claim.node_id} is bound to another key")
+        return None
+
+    def binding_for(self, claim: Claim, now: float) -> Binding | None:
+        """Return the binding to be made for somebody whom nothing stands against; None if it is made already.
+
+        :param now: the time of day, in seconds since 1970.
+        :raises LookupError: when there is no room for more.
+        """
+        bound = self._bindings.get(claim.node_id)
+        if bound is not None and bound.fingerprint == claim.fingerprint:
+            return None
+        if bound is None and len(self._bindings) + len(self._ended) >= MAX_BINDINGS:
+            raise LookupError("there is no room for more bindings")
+        ended = self._ended.get(claim.node_id, -1)
+        since = claim.persistent_since
+        issued = since if since is not None and since > ended else max(int(now), ended + 1)
+        return Binding(claim.node_id, claim.fingerprint, issued)
+
+    def bind(self, binding: Binding, *, now: float) -> None:
+        """Note a binding that a store has made; whatever id the key had before is free.
+
+        :param now: the time of day, in seconds since 1970.
+        """
+        former = self._bound.get(binding.fingerprint)
+        if former is not None and former != binding.node_id:
+            del self._bindings[former]
+            self._ended[former] = int(now)
+        replaced = self._bindings.get(binding.node_id)
+        if replaced is not None:
+            del self._bound[replaced.fingerprint]
+        self._bindings[binding.node_id] = binding
+        self._bound[binding.fingerprint] = binding.node_id
+
+    def _precedes(self, claim: Claim, bound: Binding) -> bool:
+        """Tell whether a ticket proves that somebody else was given an id before its present holder.
+
+        That is how bootstrap nodes agree that have not known of each other, and how one whose store was lost, and that
+        has bound ids anew since, gives them back.
+        """
+        since = claim.persistent_since
+        if since is None or since <= self._ended.get(claim.node_id, -1):
+            return False
+        return (since, claim.fingerprint) < (bound.issued, bound.fingerprint)
+
+    # ---- leases
+
     def register(self, record: Record) -> None:
-        """List a linked node, and bind its id. The caller has made sure that no other key holds it."""
+        """List a linked node. The caller has made sure that it may have its id."""
         self.forget(record.fingerprint)
-        if not record.ephemeral:
-            former = self._bound.get(record.fingerprint)
-            if former is not None:
-                del self._bindings[former]
-            self._bindings[record.node_id] = record.fingerprint
-            self._bound[record.fingerprint] = record.node_id
         self._leases[record.node_id] = Lease(record)
+
+    def lease(self, node_id: int, fingerprint: bytes) -> Lease | None:
+        """Return the lease of a node, or None if it is not listed under that id."""
+        lease = self._leases.get(node_id)
+        return lease if lease is not None and lease.record.fingerprint == fingerprint else None
 
     def link_lost(self, fingerprint: bytes, now: float) -> None:
         """Note that a node's link broke: it stays listed for the grace time."""

@@ -85,18 +85,24 @@ class OperatedService(MultiService):
         try:
             super().privilegedStartService()
         except (ListenError, ConfigurationError) as error:
-            mistake = self._options.mistake(error)
-            if not self._daemon:
-                raise mistake from None
-            # twistd tells the daemon's parent, removes the pid file and lets the error end the process.
-            sys.excepthook = lambda kind, reason, traceback: print(reason, file=sys.stderr)
-            raise RuntimeError(mistake.code) from None
+            raise self._end(error) from None
 
     def startService(self) -> None:
         """Start the node; ``twist`` begins here."""
         if not self._daemon and self.node.listening is None:
             self.privilegedStartService()
         super().startService()
+        if isinstance(self.node.start_error, ConfigurationError):  # that what it keeps can't be opened shows only now
+            raise self._end(self.node.start_error)
+
+    def _end(self, error: Exception) -> BaseException:
+        """Return what ends the process, and tells why, if it is raised while the process starts."""
+        mistake = self._options.mistake(error)
+        if not self._daemon:
+            return mistake
+        # twistd tells the daemon's parent, removes the pid file and lets the error end the process.
+        sys.excepthook = lambda kind, reason, traceback: print(reason, file=sys.stderr)
+        return RuntimeError(mistake.code)
 
 
 def _prepare_for_links(service: PeerService, reactor: Any) -> None:

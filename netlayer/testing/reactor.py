@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from netlayer.interfaces import IWallClock
 from netlayer.testing.errors import SimulationError
 from netlayer.testing.listening import SimulatedConnector, SimulatedPort
 from netlayer.testing.names import SimulatedResolver
@@ -35,9 +36,11 @@ __all__ = ["SimulatedReactor"]
 
 #: Timers may be due this much earlier than the clock says, in seconds: sums of floats are not exact.
 _ROUNDING = 1e-9
+#: The time of day at which every simulation begins: the first second of 2026.
+EPOCH = 1767225600.0
 
 
-@implementer(IReactorCore, IReactorTime, IReactorTCP, IReactorPluggableNameResolver, IReactorFromThreads)
+@implementer(IReactorCore, IReactorTime, IReactorTCP, IReactorPluggableNameResolver, IReactorFromThreads, IWallClock)
 class SimulatedReactor(SystemEvents):
     """The reactor of one process of a simulated host; a restarted host has another one.
 
@@ -78,6 +81,10 @@ class SimulatedReactor(SystemEvents):
         """Return the time of the process's clock, in seconds; the clocks of two hosts have nothing in common."""
         now = self._internet.now + self._offset
         return now if now > self._floor else self._floor
+
+    def wall_seconds(self) -> float:
+        """Return the time of day, which is the same at all hosts: seconds since 1970."""
+        return EPOCH + self._internet.now
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> IDelayedCall:
         """Call a function `delay` seconds from now."""

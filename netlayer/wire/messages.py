@@ -51,6 +51,7 @@ __all__ = [
     "decode_message",
     "encode_data",
     "encode_message",
+    "encode_ticket_statement",
 ]
 
 #: The one version of the wire that exists.
@@ -368,6 +369,15 @@ def encode_message(message: Message) -> bytes:
     """Return the frame of a control message."""
     body = message.opaque if isinstance(message, (Ping, Pong)) else _encode(message)
     return encode_frame(_TYPES[type(message)], body)
+
+
+_TICKET_STATEMENT = b"netlayer ticket 1\0"
+
+
+def encode_ticket_statement(ticket: Ticket) -> bytes:
+    """Return what the signature of a ticket is about."""
+    told = (ticket.network, ticket.node_id, ticket.fingerprint, ticket.ephemeral, ticket.issued, ticket.expires)
+    return _TICKET_STATEMENT + _encode(told)
 
 
 def decode_message(kind: int, body: bytes) -> Message | None:

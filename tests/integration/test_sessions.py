@@ -88,9 +88,13 @@ class SessionsTests(SynchronousTestCase):
         """Nodes with a secret, or on a list, link; others are told why not."""
         self.assert_true("howto/use-a-secret")
 
+    def test_ids(self) -> None:
+        """Ids stay with their keys, are freed, and keys are banned, while the bootstrap node runs."""
+        self.assert_true("howto/keep-ids")
+
     def test_pages(self) -> None:
         """There is no page with a session that is not played."""
-        howto = {f"howto/{name}" for name in ("run-with-twistd", "run-with-systemd", "use-a-secret")}
+        howto = {f"howto/{name}" for name in ("run-with-twistd", "run-with-systemd", "use-a-secret", "keep-ids")}
         self.assertEqual(set(sessions()), {"tutorial/chat", "tutorial/first-network"} | howto)
 
 

@@ -9,8 +9,9 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import Settings
-from netlayer.sansio.registry import Registry
-from netlayer.wire.messages import NetAddress, Record
+from netlayer.sansio.registry import Binding, Holdings, Registry
+from netlayer.sansio.tickets import Claim
+from netlayer.wire.messages import NetAddress, Record, Ticket
 
 GRACE = 15.0
 
@@ -19,6 +20,15 @@ def record(node_id: int, key: int | None = None, *, ephemeral: bool = True) -> R
     """Return the record of a node; its key is that of its id unless said otherwise."""
     fingerprint = bytes([key if key is not None else node_id]) * 32
     return Record(node_id, fingerprint, (NetAddress("127.0.0.1", 8000 + node_id),), 1, ephemeral)
+
+
+def claim(node_id: int, key: int, *, since: int | None = None, ephemeral: bool = False) -> Claim:
+    """Return a claim to an id, with a ticket if `since` says when it was issued."""
+    fingerprint = bytes([key]) * 32
+    ticket = None
+    if since is not None:
+        ticket = Ticket("default", node_id, fingerprint, ephemeral, since, since + 1000, b"", b"")
+    return Claim(node_id, fingerprint, ticket)
 
 
 class RegistryTests(SynchronousTestCase):
@@ -65,14 +75,62 @@ class RegistryTests(SynchronousTestCase):
         self.registry.forget(record(1, key=7).fingerprint)
         self.assertEqual((self.ids(), self.registry.next_deadline()), ([1], None))
 
-    def test_persistent(self) -> None:
-        """A stored key holds its id for good, listed or not, until it registers with another one."""
-        self.registry.register(record(1, key=7, ephemeral=False))
-        self.registry.forget(record(1, key=7).fingerprint)
-        self.assertEqual(self.registry.bound_to(1), record(1, key=7).fingerprint)
-        self.registry.register(record(2, key=7, ephemeral=False))
-        self.assertEqual((self.registry.bound_to(1), self.registry.bound_to(2)), (None, record(2, key=7).fingerprint))
-        self.assertEqual(self.ids(), [2])
+    # ---- bindings
+
+    def bind(self, node_id: int, key: int, *, since: int | None = None, now: float = 1000.0) -> Binding:
+        """Bind an id as a bootstrap node does, and return the binding."""
+        claimed = claim(node_id, key, since=since)
+        self.assertIsNone(self.registry.refusal(claimed))
+        binding = self.registry.binding_for(claimed, now)
+        assert binding is not None
+        self.registry.bind(binding, now=now)
+        return binding
+
+    def code(self, node_id: int, key: int, *, since: int | None = None, ephemeral: bool = False) -> str | None:
+        """Return the code with which a claim is refused."""
+        refusal = self.registry.refusal(claim(node_id, key, since=since, ephemeral=ephemeral))
+        return refusal.code if refusal is not None else None
+
+    def test_first_wins(self) -> None:
+        """The first key has the id for good, whether it is listed or not; it is bound once."""
+        self.assertEqual(self.bind(1, 7), Binding(1, bytes([7]) * 32, 1000))
+        self.assertIsNone(self.registry.binding_for(claim(1, 7), 2000.0))
+        self.assertEqual((self.code(1, 7), self.code(1, 8), self.code(2, 8)), (None, "id-taken", None))
+
+    def test_another_id(self) -> None:
+        """A key that registers with another id gives up the one that it had."""
+        self.bind(1, 7)
+        self.bind(2, 7)
+        self.assertEqual((self.registry.bound_to(1), self.code(2, 8)), (None, "id-taken"))
+        self.assertEqual(self.bind(1, 8, now=1000.0).issued, 1001, "later than what a ticket of the former can say")
+
+    def test_earlier_ticket(self) -> None:
+        """Who proves to have been given the id before its holder gets it; a later or an ephemeral one does not."""
+        self.bind(1, 7, since=500)
+        for since, ephemeral, code in ((501, False, "id-taken"), (400, True, "id-taken"), (499, False, None)):
+            self.assertEqual(self.code(1, 8, since=since, ephemeral=ephemeral), code)
+        self.assertEqual((self.code(1, 6, since=500), self.code(1, 8, since=500)), (None, "id-taken"), "by fingerprint")
+        self.assertEqual(self.bind(1, 8, since=499).issued, 499)
+        self.assertEqual(self.code(1, 7, since=500), "id-taken")
+
+    def test_ended(self) -> None:
+        """A ticket from before the end of a binding wins nothing back."""
+        holdings = Holdings((Binding(1, bytes([8]) * 32, 900),), ended=((1, 800),))
+        self.registry.load(holdings)
+        self.assertEqual(self.code(1, 7, since=700), "id-taken")
+        self.assertIsNone(self.code(1, 7, since=801))
+
+    def test_banned(self) -> None:
+        """Who is banned is refused whatever id it claims, its own too."""
+        binding = self.bind(1, 7)
+        self.registry.load(Holdings((binding,), banned=(binding.fingerprint,)))
+        self.assertEqual([self.code(node_id, 7) for node_id in (1, 2)], ["banned", "banned"])
+        self.assertEqual(self.code(1, 8), "id-taken")
+
+    def test_clock_set_back(self) -> None:
+        """A clock that was set back takes no id from anybody."""
+        self.bind(1, 7, now=1000.0)
+        self.assertEqual(self.code(1, 8), "id-taken")
 
     def test_sample(self) -> None:
         """A sample leaves out who asks, is never longer than asked for, and prefers nobody."""

@@ -1,0 +1,1 @@
+"""Where bootstrap nodes keep who holds which id."""
