@@ -362,11 +362,19 @@ class PeerFactory(Factory):
         if (known is None or not known.connections) and not self._has_room():
             protocol._reject(RejectCode.FULL, f"this node has {self.settings.max_connections} links")
             return
+        try:
+            claim = self.claims.judge(protocol.record)
+        except RemoteProtocolError as error:
+            self.violated(protocol, error)
+            protocol._reject(RejectCode.PROTOCOL_VIOLATION, error.reason)
+            return
         holder = self.remotes.find(said.node_id)
         if holder is None or holder.link is None or holder.fingerprint == fingerprint:
             self._accept(protocol)
-            return
-        self._ask_holder(protocol, holder, holder.link)
+        elif claim.beats(self.claims.standing(holder.link.record)):
+            self._accept(protocol)  # the holder loses the id as soon as this is the link
+        else:
+            self._ask_holder(protocol, holder, holder.link)
 
     def contested(self, protocol: Driver) -> bool:
         """Refuse a connection whose peer's id another key has taken while the handshake was under way."""

@@ -212,12 +212,14 @@ class NetworkTestCase(TestCase):
         impostors, self._impostors = self._impostors, []
         return gatherResults([maybeDeferred(port.stopListening) for port in impostors])
 
-    async def linked_stranger(self, node: Any, node_id: int = 99, *, said: dict[str, Any] | None = None) -> Stranger:
+    async def linked_stranger(
+        self, node: Any, node_id: int = 99, *, said: dict[str, Any] | None = None, **options: Any
+    ) -> Stranger:
         """Return a stranger that is linked to a node.
 
         :param said: changes to its introduction.
         """
-        stranger = await self.stranger(node, node_id)
+        stranger = await self.stranger(node, node_id, **options)
         await stranger.link(**said or {})
         await until(lambda: node_id in node.peer_ids)
         return stranger
