@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,7 +26,7 @@ from netlayer.sansio.tickets import (
     needs_renewal,
 )
 from netlayer.testing import SeededIdentity
-from netlayer.wire.messages import Record, Ticket
+from netlayer.wire.messages import Record, Ticket, encode_ticket_statement
 
 NOW = 1_800_000_000.0
 BOOTSTRAP, OTHER, NODE = (SeededIdentity(name) for name in ("bootstrap", "other", "node"))
@@ -143,6 +145,27 @@ class TicketsTests(SynchronousTestCase):
         for signature in (b"", bytes(70), shown.signature[:-1], ticket().signature):
             forged = msgspec.structs.replace(held, ticket=msgspec.structs.replace(shown, signature=signature))
             self.assertRaises(RemoteProtocolError, tickets.claim, forged, NOW)
+
+    def test_vector(self) -> None:
+        """The ticket in the vectors is believed, and what is signed are the bytes that stand there."""
+        vector = json.loads((Path(__file__).parents[1] / "vectors" / "ticket.json").read_text())
+        told = (bytes.fromhex(vector[name]) for name in ("fingerprint", "signer", "signature"))
+        fingerprint, signer, signature = told
+        shown = Ticket(
+            vector["network"],
+            vector["node_id"],
+            fingerprint,
+            vector["ephemeral"],
+            vector["issued"],
+            vector["expires"],
+            signer,
+            signature,
+        )
+        self.assertEqual(encode_ticket_statement(shown).hex(), vector["statement"])
+        tickets = Tickets(vector["network"], Identity.generate())
+        tickets.trust(key_fingerprint(signer))
+        held = Record(vector["node_id"], fingerprint, (), 1, vector["ephemeral"], shown)
+        self.assertEqual(tickets.claim(held, vector["issued"]).ticket, shown)
 
     @given(st.binary(max_size=256), st.binary(max_size=80))
     def test_any_key(self, key: bytes, signature: bytes) -> None:
