@@ -82,6 +82,7 @@ class Dialer:
         self._rng = rng
         self._attempt: Deferred[PeerProtocol] | None = None
         self._timer: IDelayedCall | None = None
+        self._not_before = 0.0  # as the peer has asked for with its refusal
         self._watchers: list[Deferred[None]] = []
 
     @property
@@ -111,12 +112,27 @@ class Dialer:
         else:
             self._begin()
 
+    @property
+    def refusal(self) -> Exception | None:
+        """Why the peer can't be dialed for longer than anybody who sends to it waits, or None."""
+        asked = self._not_before - self._clock.seconds()
+        waits = self.state is DialerState.WAITING and asked > self._settings.delivery_timeout
+        return self.last_error if waits else None
+
     def wake(self) -> None:
-        """Somebody sends to the peer: if the dialer waits, dial now. If it has given up reporting, count anew."""
+        """Somebody sends to the peer: if the dialer waits, dial now, or as soon as the peer has asked for.
+
+        If it has given up reporting, count anew.
+        """
         if self.exhausted:
             self._backoff.hurry()
         if self.state is DialerState.WAITING:
-            self._begin()
+            asked = self._not_before - self._clock.seconds()
+            if asked > 0.0:
+                self._cancel_timer()
+                self._wait(asked)
+            else:
+                self._begin()
 
     def linked(self, link: Driver) -> None:
         """The peer is linked, whoever dialed. An attempt of ours that is under way besides is given up."""
@@ -180,7 +196,9 @@ class Dialer:
         if isinstance(error, Rejected) and error.code == RejectCode.SELF:
             self.stop()
         else:
-            self._wait(self._backoff.failed(now, at_least=self._at_least(error)))
+            at_least = self._at_least(error)
+            self._not_before = now + at_least
+            self._wait(self._backoff.failed(now, at_least=at_least))
         self._failed(error)
         self._attempt_over()
 

@@ -27,6 +27,7 @@ from netlayer.errors import (
     ListenError,
     NodeStopped,
     NotStarted,
+    PeerUnreachable,
 )
 from netlayer.factory import LinkObserver, PeerFactory
 from netlayer.handling import handling
@@ -317,10 +318,13 @@ class PeerService(Service, LinkObserver):
 
     def packets_wait(self, remote: Remote) -> None:
         """Somebody sends to a peer that has no link."""
-        everybody = self._wanted.of(remote.node_id, remote.fingerprint)
-        for wanted in everybody:
-            wanted.dialer.wake()
-        remote.delivery.can_dial = bool(everybody)
+        dialers = [wanted.dialer for wanted in self._wanted.of(remote.node_id, remote.fingerprint)]
+        for dialer in dialers:
+            dialer.wake()
+        remote.delivery.can_dial = bool(dialers)
+        refusals = [dialer.refusal for dialer in dialers]
+        if refusals and None not in refusals:
+            remote.fail_unwritten(PeerUnreachable(remote.node_id, 0, str(refusals[0])))
 
     def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
         """A bootstrap node has sent records."""

@@ -252,6 +252,27 @@ class BackOffTests(DialerTestCase):
         self.assertEqual((self.dialer.state, self.dialer.attempts), (DialerState.DIALING, 0))
         self.assertEqual(self.waits(3), [1.0, 2.0, 4.0])
 
+    def test_wake_refused(self) -> None:
+        """A send does not dial a peer before the time that its refusal has asked for."""
+        self.dialer.start()
+        self.fail_attempt(Rejected(RejectCode.FULL, "", 7.0))
+        self.clock.advance(3.0)
+        self.dialer.wake()
+        self.check(DialerState.WAITING, dials=1, timers=1)
+        self.assertEqual(self.dialer.next_attempt, 7.0)
+        self.assertIsNone(self.dialer.refusal)
+        self.clock.advance(4.0)
+        self.check(DialerState.DIALING, dials=2, timers=0)
+
+    def test_refusal(self) -> None:
+        """A refusal that lasts longer than a sender waits can be told at once."""
+        refused = Rejected(RejectCode.PROTOCOL_VIOLATION, "")
+        self.dialer.start()
+        self.fail_attempt(refused)
+        self.assertIs(self.dialer.refusal, refused)
+        self.clock.advance(50.0)
+        self.assertIsNone(self.dialer.refusal)
+
     def test_wake_linked(self) -> None:
         """A send to a peer that is linked dials nobody."""
         self.dialer.start()

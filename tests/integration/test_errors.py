@@ -139,6 +139,21 @@ class UnreachableTests(NetworkTestCase):
         self.assertEqual(b.data, [])
         self.assertEqual(len(self.logged("error", node=2)), 1)
 
+    async def test_asked_to_wait(self) -> None:
+        """A peer that has asked for a long wait is not dialed by each send: the sender is told its reason at once."""
+        asked: list[object] = []
+
+        def answer(stranger: Stranger) -> None:
+            asked.append(stranger)
+            stranger.say(Reject("protocol-violation", "you again"))
+
+        port = await self.impostor(answer, 7)
+        node = await self.start(2, peers=[(7, HOST, port)], settings=settings(refused_wait=30.0, retry_count=0))
+        for _ in range(3):
+            error = await self.expect(PeerUnreachable, node.send_data(7, b"x"))
+            self.assertIn("you again", error.reason)
+        self.assertEqual(len(asked), 1)
+
     async def test_own_id_at_another_address(self) -> None:
         """A node with the id of the sender answers: it refuses, and is not asked again."""
         a, b = await self.start(2), await self.start(2)
