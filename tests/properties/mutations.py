@@ -207,13 +207,6 @@ MUTATIONS = (
         'is no reason."""\n',
     ),
     _mutation(
-        "outage-not-ended",
-        "the waits of every outage are those of a long one once the first was long ago",
-        "sansio/backoff.py",
-        "        self.attempts = 0\n        self._outage_began = None\n",
-        "        self.attempts = 0\n",
-    ),
-    _mutation(
         "swallowed-nack",
         "of a handler that failed its sender learns only that it is over",
         "sansio/streams.py",

@@ -103,7 +103,9 @@ class Storm(Scenario):
         self.ledger = Ledger(lambda: self.internet.now, aloud="STORY" in os.environ)
         self.lives: dict[str, Life] = {}
         self._identities: set[bytes] = set()
-        self._not_heard: dict[Driver, float] = {}  # links to nobody, since when
+        self._heard: dict[
+            Driver, tuple[float, int]
+        ] = {}  # of each link: when its count of bytes was new, and the count
         self._outages: dict[Dialer, float] = {}  # when a dialer was seen to be linked last, or was seen first
         self._next_tick = TICK
         self._next_look = 0.0
@@ -311,13 +313,14 @@ class Storm(Scenario):
         ids = {link.introduction.node_id for link in links}
         demand(len(ids) == len(links), "{} has one link to each id", life)
         for link in links:
-            if self._hears(link):
-                self._not_heard.pop(link, None)
+            received = link.connection.bytes_received
+            since, seen = self._heard.get(link, (now, -1))
+            if received != seen:
+                self._heard[link] = (now, received)
                 continue
-            since = self._not_heard.setdefault(link, now)
-            limit = life.settings.dead_after + 1.0 + 2 * TICK
-            if now - since > limit + self._slack(life.host.name, since - limit):
-                demand(False, "{} lists nobody that is gone: {}, since {:.2f} s", life, link.peer, since)
+            limit = life.settings.dead_after + 1.0 + TICK
+            if now - since > limit + self._slack(life.host.name, since - TICK):
+                demand(False, "{} lists nobody that is gone: {}, silent since {:.2f} s", life, link.peer, since)
         if life.service._state != "running":
             return
         for wanted in life.service._wanted:
