@@ -331,7 +331,7 @@ class BindingFile:
         """Return what the mark says, or None if it is missing or damaged."""
         try:
             name, changes, digest = self._mark.read_text("ascii").split()
-            if digest == _mark_digest(name, int(changes)):
+            if digest == _mark_digest(name, changes):
                 return name, int(changes)
         except (FileNotFoundError, ValueError):
             pass
@@ -339,7 +339,8 @@ class BindingFile:
 
     def _write_mark(self, about: _About) -> None:
         """Note how many changes are durable. The mark itself need not be: it only must never say too much."""
-        text = f"{about.name} {about.changes:020} {_mark_digest(about.name, about.changes)}\n"
+        changes = f"{about.changes:020}"
+        text = f"{about.name} {changes} {_mark_digest(about.name, changes)}\n"
         mark = os.open(self._mark, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.write(mark, text.encode())  # one short piece over another of the same length
@@ -356,7 +357,7 @@ def _combined(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(32, "big")
 
 
-def _mark_digest(name: str, changes: int) -> str:
+def _mark_digest(name: str, changes: str) -> str:
     return _digest("mark", (name, changes)).hex()[:16]
 
 

@@ -179,6 +179,22 @@ class DamageTests(FileTestCase):
         self.path.with_name("bindings.sqlite-mark").unlink()
         self.assertEqual(self.open().holdings(), before)
 
+    def test_damaged_mark(self) -> None:
+        """A mark in which anything has changed is no mark, and is made again."""
+        file = self.open()
+        file.ban(key(1))
+        file.close()
+        mark = self.path.with_name("bindings.sqlite-mark")
+        whole = mark.read_bytes()
+        for at in range(len(whole)):
+            for bit in range(8):
+                mark.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+                self.assertIn(file._read_mark(), (None, (whole.split()[0].decode(), 1)))
+        for content in (b"", b"x", b"x " * 1000, b"a 99999999999999999999 b"):
+            mark.write_bytes(content)
+            self.open().close()
+            self.assertEqual(mark.read_bytes()[: len(whole)], whole)
+
     def test_gone(self) -> None:
         """A file that was removed is missed."""
         self.open().close()
