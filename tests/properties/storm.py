@@ -339,8 +339,9 @@ class Storm(Scenario):
             elif state is DialerState.WAITING:
                 demand(dialer._timer is not None and dialer._timer.active(), "{} will dial {}", life, wanted.who)
                 wait, settings = (dialer.next_attempt or 0.0) - life.clock, life.settings
-                early = now - outage + self._slack(life.host.name, outage) < settings.backoff_late - TICK
-                if early and wait > settings.backoff_cap and not isinstance(error, Rejected):
+                slack = self._slack(life.host.name, outage)  # a clock that is set back moves the next attempt away
+                early = now - outage + slack < settings.backoff_late - TICK
+                if early and wait > settings.backoff_cap + slack and not isinstance(error, Rejected):
                     demand(False, "{} does not wait {:.2f} s for {} early in an outage", life, wait, wanted.who)
             else:
                 busy = dialer._attempt is not None and not dialer._attempt.called
