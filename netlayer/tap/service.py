@@ -23,6 +23,7 @@ from twisted.python.util import runAsEffectiveUser
 
 from netlayer.data_directory import DataDirectory
 from netlayer.errors import ConfigurationError, ListenError
+from netlayer.identity import Identity
 from netlayer.services import PeerService
 from netlayer.strangers import OTHER_FILES
 from netlayer.tap.options import NodeOptions
@@ -156,6 +157,7 @@ def _data_directory(data_dir: str | None, uid: int | None, gid: int | None) -> D
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
             os.chown(directory, uid, gid, follow_symlinks=False)
+        Identity.generate()  # loads what cryptography loads late; that user may not be able to read it
         opened: DataDirectory = runAsEffectiveUser(uid, gid, DataDirectory.open, data_dir)
         return opened
     except OSError as error:

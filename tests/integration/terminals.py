@@ -164,7 +164,7 @@ def _script(command: str) -> list[str] | None:
     if re.search(r"[;|&<>$`\\]", command):
         return None
     program, *arguments = shlex.split(command)
-    if program == "python":
+    if program == "python" and not arguments[0].startswith("-"):
         return arguments
     path = Path(sys.executable).with_name(program)
     return [str(path), *arguments] if program in ("twist", "twistd") and path.exists() else None

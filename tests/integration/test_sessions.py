@@ -92,10 +92,15 @@ class SessionsTests(SynchronousTestCase):
         """Ids stay with their keys, are freed, and keys are banned, while the bootstrap node runs."""
         self.assert_true("howto/keep-ids")
 
+    def test_scenario(self) -> None:
+        """A scenario is run for several seeds."""
+        self.assert_true("howto/test-your-application")
+
     def test_pages(self) -> None:
         """There is no page with a session that is not played."""
-        howto = {f"howto/{name}" for name in ("run-with-twistd", "run-with-systemd", "use-a-secret", "keep-ids")}
-        self.assertEqual(set(sessions()), {"tutorial/chat", "tutorial/first-network"} | howto)
+        howto = "run-with-twistd", "run-with-systemd", "use-a-secret", "keep-ids", "test-your-application"
+        tested = {"tutorial/chat", "tutorial/first-network", *(f"howto/{name}" for name in howto)}
+        self.assertEqual(set(sessions()), tested)
 
 
 @skipUnless(shutil.which("systemd-analyze"), "it comes with systemd")
