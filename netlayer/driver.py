@@ -1,13 +1,13 @@
 """The driver: moves bytes between a transport and a connection, arms its timers, and hands its events over.
 
-Everything that is decided is decided in :mod:`netlayer.sansio`. After each stimulus one method, ``_act``, hands the
-events to the hooks, writes what the connection has to say and re-arms the one timer.
+Everything that is decided is decided in :mod:`netlayer.sansio`. After each stimulus of the connection one method,
+``_act``, hands its events to the hooks, writes what it has to say and sets the alarm.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netlayer.addresses import Address, PeerInfo, carried, is_loopback
+from netlayer.alarm import Alarm
 from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
 from netlayer.handling import call_hook, run_handler
@@ -62,7 +63,6 @@ class Driver(Protocol):
         self._next_turn: IDelayedCall | None = None  # if there was more to hand over than fits in one
         self._full = False
         self._flushing: IDelayedCall | None = None
-        self._timer: IDelayedCall | None = None
         self._abort_timer: IDelayedCall | None = None
         self._probe_timer: IDelayedCall | None = None
         self._probes: list[Deferred[bool]] = []
@@ -72,6 +72,7 @@ class Driver(Protocol):
         factory = self.factory
         attempt = self._attempt
         self._clock = factory.clock
+        self._alarm = Alarm(factory.clock, self._deadline_reached)
         self._connection = Connection(
             local=factory.local_on(self),
             settings=factory.settings,
@@ -81,7 +82,7 @@ class Driver(Protocol):
         )
         tune_socket(self.transport, dead_after=factory.settings.dead_after)
         self.transport.registerProducer(self, True)
-        self._arm()
+        self._set_alarm()
         factory.connection_opened(self)
 
     def handshakeCompleted(self) -> None:
@@ -99,20 +100,20 @@ class Driver(Protocol):
         host = self.transport.getPeer()
         observed = NetAddress(host.host, host.port) if isinstance(host, (IPv4Address, IPv6Address)) else None
         binding = self.factory.security.binding(self.transport)
-        self._act(lambda _: self._connection.secured(fingerprint, observed, binding))
+        self._act(self._connection.secured(fingerprint, observed, binding))
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
         if self._remote is not None:
             self._remote.spoke(self)
-        self._act(lambda now: self._connection.receive_data(data, now))
+        self._act(self._connection.receive_data(data, self._clock.seconds()))
         if self._probes:
             self._probed(True)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
         self._transport_lost = True
-        self._act(lambda _: self._connection.connection_lost(LinkLost(why_lost(reason))))
+        self._act(self._connection.connection_lost(LinkLost(why_lost(reason))))
         if self._abort_timer is not None:
             self._abort_timer.cancel()
             self._abort_timer = None
@@ -125,7 +126,7 @@ class Driver(Protocol):
     def resumeProducing(self) -> None:
         """The transport has room again."""
         self._full = False
-        self._act(lambda _: [])
+        self._act()
 
     def stopProducing(self) -> None:
         """The transport will take nothing any more; connectionLost follows."""
@@ -233,22 +234,19 @@ class Driver(Protocol):
     def _accept(self, remote: Remote) -> None:
         self._remote = remote
         remote.connections[self] = None
-        self._act(lambda now: self._connection.accept(remote.delivery, now))
+        self._act(self._connection.accept(remote.delivery, self._clock.seconds()))
         if self._connection.state is State.PROVEN and self._connection.is_arbiter and self._connection.remote:
             remote.proven(self, self._connection.remote.boot)
 
     def _select(self) -> None:
-        def select(_: float) -> list[Event]:
-            self._connection.select()
-            return []
-
-        self._act(select)
+        self._connection.select()
+        self._act()
 
     def _reject(self, code: str, text: str = "", retry_after: float | None = None) -> None:
-        self._act(lambda _: self._connection.reject(code, text, retry_after))
+        self._act(self._connection.reject(code, text, retry_after))
 
     def _abort(self, reason: Exception) -> None:
-        self._act(lambda _: self._connection.connection_lost(reason))
+        self._act(self._connection.connection_lost(reason))
 
     def _give_way(self, remote: Remote) -> None:
         """Another connection to the same peer is the link."""
@@ -256,21 +254,15 @@ class Driver(Protocol):
         self._abort(LinkLost("replaced by a newer connection"))
 
     def _goodbye(self, code: str, text: str = "") -> None:
-        self._act(lambda now: self._connection.goodbye(code, text, now))
+        self._act(self._connection.goodbye(code, text, self._clock.seconds()))
 
     def _say(self, message: Register | Registered | Peers) -> None:
-        def say(_: float) -> list[Event]:
-            self._connection.say(message)
-            return []
-
-        self._act(say)
+        self._connection.say(message)
+        self._act()
 
     def _ping(self) -> None:
-        def ping(now: float) -> list[Event]:
-            self._connection.ping(now)
-            return []
-
-        self._act(ping)
+        self._connection.ping(self._clock.seconds())
+        self._act()
 
     def _probe(self) -> Deferred[bool]:
         """Ask for a sign of life; fires with whether any byte came in time."""
@@ -294,7 +286,7 @@ class Driver(Protocol):
             self._flushing = self._clock.callLater(0, self._flush_queued)
 
     def _packet_handled(self, packet: DataPacket, failure: str | None) -> None:
-        self._act(lambda now: self._connection.packet_handled(packet, failure, now))
+        self._act(self._connection.packet_handled(packet, failure, self._clock.seconds()))
 
     def _sending_paused(self) -> None:
         call_hook(self, self.sending_paused)
@@ -304,13 +296,12 @@ class Driver(Protocol):
 
     # ---- private: the driver
 
-    def _act(self, stimulus: Callable[[float], list[Event]]) -> None:
-        """Give the connection one stimulus, hand its events over, write what it has to say, re-arm its timer."""
-        now = self._clock.seconds()
-        self._events += stimulus(now)
+    def _act(self, events: Sequence[Event] = ()) -> None:
+        """Hand the events of a stimulus over, write what the connection has to say, set the alarm."""
+        self._events += events
         if self._in_turn:  # a hook has called us: whoever called the hook does the rest, in order
             return
-        self._in_turn, self._turn_began = True, now
+        self._in_turn = True
         try:
             self._hand_over()
             self._flush()
@@ -319,7 +310,7 @@ class Driver(Protocol):
                 self._flush()
         finally:
             self._in_turn = False
-        self._arm()
+        self._set_alarm()
 
     def _hand_over(self) -> None:
         """Hand events over, in their order. What is too much for one turn waits for the next, whatever it is.
@@ -327,6 +318,8 @@ class Driver(Protocol):
         Receipts and signs of life do not wait: the connection has seen to them already.
         """
         packets = 0
+        if self._events:
+            self._turn_began = self._clock.seconds()
         while self._events and self._has_turn:
             event = self._events.popleft()
             if type(event) is DataPacket:
@@ -345,7 +338,7 @@ class Driver(Protocol):
 
     def _begin_turn(self) -> None:
         self._next_turn = None
-        self._act(lambda _: [])
+        self._act()
 
     def _event(self, event: Event) -> None:
         match event:
@@ -393,7 +386,7 @@ class Driver(Protocol):
         if not self._ready:  # it came together with what made this connection the link, and that was contested
             self._handled(packet, "the link was refused")
             return
-        run_handler(self, packet, lambda failure: self._handled(packet, failure))
+        run_handler(self, packet)
 
     def _handler_name(self) -> str:
         return f"{type(self).__qualname__}.packet_received"
@@ -404,7 +397,7 @@ class Driver(Protocol):
 
     def _flush_queued(self) -> None:
         self._flushing = None
-        self._act(lambda _: [])
+        self._act()
 
     def _flush(self) -> None:
         """Write until there is nothing more to say or the transport is full."""
@@ -423,23 +416,15 @@ class Driver(Protocol):
                 self._hand_over()
             return
 
-    def _arm(self) -> None:
-        """Have the timer fire at the connection's next deadline, or earlier, which does no harm."""
+    def _set_alarm(self) -> None:
         deadline = self._connection.next_deadline()
-        if deadline is None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            return
-        delay = max(0.0, deadline - self._clock.seconds())
-        if self._timer is None:
-            self._timer = self._clock.callLater(delay, self._deadline_reached)
-        elif deadline < self._timer.getTime():
-            self._timer.reset(delay)
+        if deadline is not None:
+            self._alarm.set(deadline)
+        else:
+            self._alarm.cancel()
 
     def _deadline_reached(self) -> None:
-        self._timer = None
-        self._act(lambda now: self._connection.deadline_reached(now))
+        self._act(self._connection.deadline_reached(self._clock.seconds()))
 
     # ---- private: the end
 

@@ -476,7 +476,7 @@ class PeerFactory(Factory):
         )
 
     def _require_running(self) -> None:
-        if self.stopping:
+        if self._stopped is not None:
             raise NodeStopped
 
     def _abort_all(self) -> None:

@@ -30,22 +30,15 @@ class Handling:
 handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
 
 
-def run_handler(protocol: Driver, packet: DataPacket, finished: Callable[[str | None], None]) -> None:
-    """Have a protocol handle a packet; whatever its handler raises goes no further than the log.
+def run_handler(protocol: Driver, packet: DataPacket) -> None:
+    """Have a protocol handle a packet, and tell it when the handler has finished.
 
-    :param finished: is called once, when the handler has finished, with None or with what its sender is told of its
-        failure.
+    Whatever the handler raises goes no further than the log.
     """
     factory = protocol.factory
-    load, clock = factory.load, factory.clock
+    clock = factory.clock
     run = Handling(factory)
-
-    def over(failure: Failure | None) -> None:
-        run.factory = None
-        load.handlers -= 1
-        finished(None if failure is None else _handler_failed(protocol, packet, failure))
-
-    load.handlers += 1
+    factory.load.handlers += 1
     began = clock.seconds()
     token = handling.set(run)
     try:
@@ -57,12 +50,11 @@ def run_handler(protocol: Driver, packet: DataPacket, finished: Callable[[str | 
         elif isinstance(result, Generator):
             raise TypeError("a handler with yield does nothing: make it async def, or decorate it")
     except BaseException:  # even SystemExit: a handler never takes the node down
-        over(Failure())
+        result = Failure()
+    if isinstance(result, Deferred):
+        _ = result.addBoth(_handler_finished, run, protocol, packet)
     else:
-        if isinstance(result, Deferred):
-            _ = result.addCallbacks(lambda _: over(None), over)
-        else:
-            over(None)
+        _handler_finished(result, run, protocol, packet)
     handling.reset(token)
     held = clock.seconds() - began
     if held > factory.settings.blocking_handler:
@@ -71,6 +63,12 @@ def run_handler(protocol: Driver, packet: DataPacket, finished: Callable[[str | 
             handler=protocol._handler_name(),
             held=held,
         )
+
+
+def _handler_finished(result: object, run: Handling, protocol: Driver, packet: DataPacket) -> None:
+    run.factory = None
+    protocol.factory.load.handlers -= 1
+    protocol._handled(packet, _handler_failed(protocol, packet, result) if isinstance(result, Failure) else None)
 
 
 def _handler_failed(protocol: Driver, packet: DataPacket, failure: Failure) -> str:

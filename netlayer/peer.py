@@ -61,7 +61,7 @@ class PeerProtocol(Driver):
 
     def disconnect(self) -> None:
         """Say goodbye: packets in flight get their receipts, then the connection closes. It ends the session."""
-        self._act(lambda now: self._connection.goodbye("disconnect", "", now))
+        self._goodbye("disconnect")
 
     # ---- hooks, for subclasses
 
@@ -89,6 +89,8 @@ class PeerProtocol(Driver):
 
     def _session(self) -> Remote:
         """Return the peer, or, when nothing is left of it, whoever answers for its id next."""
+        if self._ready and self._remote is not None:
+            return self._remote
         remotes, node_id = self.factory.remotes, self._proven_peer().node_id
         remote = remotes.find_key(self.fingerprint)
         if remote is not None:

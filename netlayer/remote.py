@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
+from netlayer.alarm import Alarm
 from netlayer.config import Settings
 from netlayer.errors import LinkLost, NodeStopped, PeerLost
 from netlayer.handlers import DataPacket
@@ -58,7 +59,7 @@ class Remote:
         self._settings = settings
         self._selection: Selection[Driver] = Selection(probe_timeout=settings.probe_timeout)
         self._attached: Driver | None = None  # the connection that the delivery works with
-        self._timer: IDelayedCall | None = None
+        self._alarm = Alarm(clock, self._deadline_reached)
         self._drained: list[Deferred[None]] = []
         self._tell_linked: list[Deferred[Driver]] = []
         self._unknown: list[int] = []  # what the end of the link will tell
@@ -79,9 +80,10 @@ class Remote:
                 self.link._sending_paused()
         if self.link is not None:
             self.link._send_soon()
-            self._arm(packet.deadline)
+            if packet.deadline is not None:
+                self._alarm.set(packet.deadline)
         else:
-            self._arm(self.delivery.next_deadline())
+            self._set_alarm(self.delivery.next_deadline())
         return number
 
     def submit_confirmed(self, packet: OutgoingPacket) -> Deferred[None]:
@@ -113,7 +115,7 @@ class Remote:
         self.delivery.adopt(other.delivery)
         self._drained += other._drained
         other._drained = []
-        self._arm(self.delivery.next_deadline())
+        self._set_alarm(self.delivery.next_deadline())
 
     def packet_handled(self, packet: DataPacket, failure: str | None) -> None:
         """The handler of a packet that came from this peer has finished."""
@@ -131,6 +133,8 @@ class Remote:
 
     def settle(self) -> None:
         """Tell whoever waits for packets that have ended."""
+        if not (self.delivery.settled or self.sending_paused or self._drained):
+            return
         unknown = []
         for packet in self.delivery.take_settled():
             waiter, packet.waiter = packet.waiter, None
@@ -175,11 +179,12 @@ class Remote:
     def proven(self, protocol: Driver, boot: int) -> None:
         """A connection has introduced itself and this end is the arbiter."""
         self._decide(self._selection.proven(protocol, boot, self._clock.seconds()))
-        self._arm(self._selection.next_deadline())
+        self._set_alarm(self._selection.deadline)
 
     def spoke(self, protocol: Driver) -> None:
         """Bytes came on one of the connections."""
-        self._decide(self._selection.spoke(protocol))
+        if self._selection.deadline is not None:
+            self._decide(self._selection.spoke(protocol))
 
     def linked(self, protocol: Driver) -> None:
         """A connection was selected by both ends."""
@@ -224,7 +229,7 @@ class Remote:
                 self.delivery.end_session(reason)
             self.settle()
             unknown, self._unknown = self._unknown, []
-            self._arm(self.delivery.next_deadline())
+            self._set_alarm(self.delivery.next_deadline())
         self._decide(self._selection.lost(protocol))
         if not self.connections:
             self._link_failed(LinkLost(reason))
@@ -247,9 +252,7 @@ class Remote:
         self.delivery.close(error)
         self.settle()
         self._link_failed(NodeStopped())
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
 
     # ---- private
 
@@ -271,24 +274,17 @@ class Remote:
             if other is not protocol:
                 other._give_way(self)
 
-    def _arm(self, deadline: float | None) -> None:
-        """Make sure that the timer fires at `deadline` or earlier."""
-        if deadline is None:
-            return
-        delay = max(0.0, deadline - self._clock.seconds())
-        if self._timer is None:
-            self._timer = self._clock.callLater(delay, self._deadline_reached)
-        elif deadline < self._timer.getTime():
-            self._timer.reset(delay)
+    def _set_alarm(self, deadline: float | None) -> None:
+        if deadline is not None:
+            self._alarm.set(deadline)
 
     def _deadline_reached(self) -> None:
-        self._timer = None
         now = self._clock.seconds()
         self.delivery.deadline_reached(now)
         self.settle()
         self._decide(self._selection.deadline_reached(now))
-        self._arm(self.delivery.next_deadline())
-        self._arm(self._selection.next_deadline())
+        self._set_alarm(self.delivery.next_deadline())
+        self._set_alarm(self._selection.deadline)
         self._forget_if_idle()
 
     def _forget_if_idle(self) -> None:

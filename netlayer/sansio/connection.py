@@ -76,6 +76,7 @@ class Connection:
         self.packets_sent = 0
         self.goodbye_received: Goodbye | None = None
         self._settings = settings
+        self._lazy_bytes = min(settings.receipt_bytes, settings.window // 4)  # that are handled and have no receipt
         self._expected_id = expected_id
         self._channel: Channel  # once secured
         self._hello: Hello | None = None  # at the listener
@@ -189,11 +190,11 @@ class Connection:
         delivery = self._delivery
         if delivery is None or not delivery.handler_finished(packet, failure) or self.state not in CARRIES:
             return []
-        if failure is not None or packet._receipt_now or delivery.untold >= self._lazy_bytes():
+        if failure is not None or packet._receipt_now or delivery.untold >= self._lazy_bytes:
             self._receipts_due = True
         elif self._receipts_at is None:
             self._receipts_at = now + self._settings.receipt_delay
-        return self._part(now)
+        return self._part(now) if self._farewell is not None else []
 
     def connection_lost(self, reason: Exception) -> list[Event]:
         """The transport is gone, for a reason of its own unless the connection was closed before."""
@@ -214,7 +215,8 @@ class Connection:
         self._frames.feed(data)
         events = self._take_frames(now)
         waiting = self._frames.waiting
-        self._frame_timer.received(self.bytes_received - waiting, waiting, now)
+        if waiting or self._frame_timer.deadline is not None:
+            self._frame_timer.received(self.bytes_received - waiting, waiting, now)
         return events
 
     def data_to_send(self, now: float) -> bytes:
@@ -223,7 +225,8 @@ class Connection:
         While the transport is full it is not called, and everything stays where it is bounded: packets in their
         queue, receipts as state, and of PONGs the last one.
         """
-        self._say_farewell()
+        if self._farewell is not None:
+            self._say_farewell()
         out, self._control, self._control_size = self._control, [], 0
         if self._pong is not None:
             out.append(encode_message(Pong(self._pong)))
@@ -233,15 +236,21 @@ class Connection:
             if self._receipts_due or (self._receipts_at is not None and self._receipts_at <= now):
                 self._receipts_due, self._receipts_at = False, None
                 out += [encode_message(receipt) for receipt in delivery.receipts()]
-            room = PIECE - sum(map(len, out))
-            while room > 0 and (frame := delivery.next_frame()) is not None:
-                out.append(frame)
-                room -= len(frame)
-                if frame[4] == _DATA:
-                    self.packets_sent += 1
+            if delivery.has_frames:
+                self._add_frames(delivery, out)
+        if not out:
+            return b""
         data = out[0] if len(out) == 1 else b"".join(out)
         self.bytes_sent += len(data)
         return data
+
+    def _add_frames(self, delivery: Delivery, out: list[bytes]) -> None:
+        room = PIECE - sum(map(len, out))
+        while room > 0 and (frame := delivery.next_frame()) is not None:
+            out.append(frame)
+            room -= len(frame)
+            if frame[4] == _DATA:
+                self.packets_sent += 1
 
     def after_sending(self, now: float) -> list[Event]:
         """Note that all of :meth:`data_to_send` was written: a farewell that waited for it may be over."""
@@ -255,7 +264,7 @@ class Connection:
         if self._receipts_at is not None and (first is None or self._receipts_at < first):
             first = self._receipts_at
         if self._liveness is not None:
-            silent_at = self._liveness.next_deadline()
+            silent_at = self._liveness.deadline
             if first is None or silent_at < first:
                 first = silent_at
             frame_at = self._frame_timer.deadline
@@ -274,7 +283,7 @@ class Connection:
             return self._close(LinkLost(reason), abort=True)
         if self._liveness is not None and self._frame_timer.is_over(now):
             return self._close(LinkLost(f"a frame took more than {self._settings.frame_timeout:g} s"), abort=True)
-        if self._liveness is not None and self._liveness.next_deadline() <= now:
+        if self._liveness is not None and self._liveness.deadline <= now:
             verdict = self._liveness.deadline_reached(now)
             if verdict is Verdict.DEAD:
                 self._control.clear()
@@ -320,7 +329,7 @@ class Connection:
             case Ack() | Done() | Nack():
                 assert self._delivery is not None
                 self._delivery.receipt_received(message)
-                return self._part(now)
+                return self._part(now) if self._farewell is not None else []
             case Ping():
                 self._pong = message.opaque
             case Pong():
@@ -448,9 +457,6 @@ class Connection:
         frame = encode_message(message)
         self._control.append(frame)
         self._control_size += len(frame)
-
-    def _lazy_bytes(self) -> int:
-        return min(self._settings.receipt_bytes, self._settings.window // 4)
 
     def _require(self, state: State) -> None:
         if self.state is not state:

@@ -51,6 +51,7 @@ class Delivery:
 
     Packets that end are collected; :meth:`take_settled` hands them over, and the driver tells whoever waits.
 
+    :ivar settled: the packets that :meth:`take_settled` would return.
     :ivar can_dial: whether this node has an address of the peer. Without one, what was never written fails when the
         session ends.
     """
@@ -65,6 +66,7 @@ class Delivery:
         self._load = load
         self._rng = rng
         self._queue = SendQueue(load)
+        self.settled = self._queue.settled
         self._number = 0
         self._forget_at: float | None = now + settings.session_timeout
         # the present link
@@ -89,11 +91,11 @@ class Delivery:
         """
         if len(packet.payload) > self._max_packet:
             raise PacketTooLarge(len(packet.payload), self._max_packet)
-        limit, node_limit = self.queue_limit, self._settings.node_queue_limit // 2
+        queued, limit, node_limit = self._queue.queued, self.queue_limit, self._settings.node_queue_limit // 2
         if packet.from_handler:
             limit, node_limit = limit * 2, node_limit * 2
-        if self.queued >= limit:
-            raise QueueFull(self.peer_id, self.queued, limit)
+        if queued >= limit:
+            raise QueueFull(self.peer_id, queued, limit)
         if self._load.queued >= node_limit and self._load.is_longest(self._queue):
             raise QueueFull(self.peer_id, self._load.queued, node_limit)
         self._number += 1
@@ -109,6 +111,13 @@ class Delivery:
         """Take over what waits in the queue of `other`, which was made before it was known whose queue it is."""
         self._number += self._queue.adopt(other._queue)
         other.close()
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether there is something to send, with room in the window or without."""
+        if not self._attached:
+            return False
+        return (self._accepts_new and bool(self._queue.waiting)) or self._part_from > 0 or self.has_begun
 
     def next_frame(self) -> bytes | None:
         """Return the next frame of packets, or None while there is nothing to send or no room in the window."""
@@ -182,7 +191,7 @@ class Delivery:
         flags, tag = body[0], body[1]
         if flags & ~7:
             raise RemoteProtocolError(f"unknown flags {flags:#x} in a DATA message")
-        if not self._reassembly.has_begun and incoming.unreceipted >= 2 * settings.window:
+        if incoming.unreceipted >= 2 * settings.window and not self._reassembly.has_begun:
             raise RemoteProtocolError(f"{incoming.unreceipted} bytes without a receipt, window {settings.window}")
         payload = self._reassembly.add(body[DATA_HEADER_SIZE:], last=last)
         if payload is None:

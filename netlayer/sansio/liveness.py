@@ -62,6 +62,7 @@ class Liveness:
 
     :param ping_after: seconds of silence after which the peer is asked for a sign of life.
     :param dead_after: seconds of silence after which it is dead.
+    :ivar deadline: when to call :meth:`deadline_reached`; calling it earlier does no harm.
     """
 
     def __init__(self, now: float, *, ping_after: float, dead_after: float) -> None:
@@ -69,35 +70,31 @@ class Liveness:
         self._dead_after = dead_after
         self._heard = now
         self._asked = False
-        self._deadline = now + ping_after
+        self.deadline = now + ping_after
 
     def heard(self, now: float) -> None:
         """Note that bytes came."""
         self._heard = now
         if self._asked:
             self._asked = False
-            self._deadline = now + self._ping_after
-
-    def next_deadline(self) -> float:
-        """Return the time at which to call :meth:`deadline_reached`; calling it earlier does no harm."""
-        return self._deadline
+            self.deadline = now + self._ping_after
 
     def deadline_reached(self, now: float) -> Verdict:
         """Judge the silence so far, and set the next deadline."""
-        late = now - self._deadline > LATE
+        late = now - self.deadline > LATE
         ask_at, dead_at = self._heard + self._ping_after, self._heard + self._dead_after
         if now < ask_at:
-            self._deadline = ask_at
+            self.deadline = ask_at
             return Verdict.ALIVE
         if late:
             self._asked = True
-            self._deadline = now + LATE
+            self.deadline = now + LATE
             return Verdict.ASK
         if now >= dead_at:
             return Verdict.DEAD
         verdict = Verdict.ALIVE if self._asked else Verdict.ASK
         self._asked = True
-        self._deadline = dead_at
+        self.deadline = dead_at
         return verdict
 
 

@@ -53,6 +53,8 @@ class Selection(Generic[C]):
 
     :param probe_timeout: seconds of silence after which the present link loses against a new connection.
     :ivar link: the connection that was selected, or None.
+    :ivar deadline: when to call :meth:`deadline_reached`, or None. There is one while another connection wants the
+        link's place, and the link has to show that it lives.
     """
 
     def __init__(self, *, probe_timeout: float) -> None:
@@ -60,7 +62,7 @@ class Selection(Generic[C]):
         self._link_boot = 0
         self._candidate: C | None = None
         self._candidate_boot = 0
-        self._verdict_at: float | None = None
+        self.deadline: float | None = None
         self._probe_timeout = probe_timeout
 
     def proven(self, connection: C, boot: int, now: float) -> list[Decision[C]]:
@@ -70,17 +72,17 @@ class Selection(Generic[C]):
         decisions: list[Decision[C]] = []
         if self._candidate is not None:
             decisions.append(Refuse(self._candidate, RejectCode.DUPLICATE))
-        if self._verdict_at is None:
-            self._verdict_at = now + self._probe_timeout
+        if self.deadline is None:
+            self.deadline = now + self._probe_timeout
             decisions.append(Probe(self.link))
         self._candidate, self._candidate_boot = connection, boot
         return decisions
 
     def spoke(self, connection: C) -> list[Decision[C]]:
         """Bytes came on a connection. If it is the link, it lives, and who wanted its place is refused."""
-        if connection is not self.link or self._verdict_at is None:
+        if connection is not self.link or self.deadline is None:
             return []
-        candidate, self._candidate, self._verdict_at = self._candidate, None, None
+        candidate, self._candidate, self.deadline = self._candidate, None, None
         if candidate is None:
             return []
         if self._candidate_boot == self._link_boot:
@@ -93,18 +95,14 @@ class Selection(Generic[C]):
             self._candidate = None
         if connection is not self.link:
             return []
-        self.link = self._verdict_at = None
+        self.link = self.deadline = None
         return self._take_candidate()
-
-    def next_deadline(self) -> float | None:
-        """Return when :meth:`deadline_reached` has to be called, or None."""
-        return self._verdict_at
 
     def deadline_reached(self, now: float) -> list[Decision[C]]:
         """Give the place of a link that stayed silent to who wanted it."""
-        if self._verdict_at is None or self._verdict_at > now:
+        if self.deadline is None or self.deadline > now:
             return []
-        self._verdict_at = None
+        self.deadline = None
         return self._take_candidate()
 
     def _take_candidate(self) -> list[Decision[C]]:
@@ -113,5 +111,5 @@ class Selection(Generic[C]):
 
     def _take(self, connection: C, boot: int) -> list[Decision[C]]:
         self.link, self._link_boot = connection, boot
-        self._candidate = self._verdict_at = None
+        self._candidate = self.deadline = None
         return [Take(connection)]

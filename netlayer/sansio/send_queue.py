@@ -17,16 +17,18 @@ __all__ = ["SendQueue"]
 class SendQueue:
     """Packets on their way to one peer.
 
+    :ivar waiting: what waits, the next one first; withdrawn packets may stand among them.
+    :ivar settled: packets that have ended, and that somebody waits for or that failed; :meth:`take_settled` clears it.
     :ivar queued: charged bytes that are unsent or without a receipt.
     """
 
     def __init__(self, load: NodeLoad) -> None:
         self.queued = 0
         self._load = load
-        self._waiting: deque[OutgoingPacket] = deque()
+        self.waiting: deque[OutgoingPacket] = deque()
         self._withdrawn = 0  # settled packets that still stand among those that wait
         self._deadlines: OrderedDict[OutgoingPacket, float] = OrderedDict()
-        self._settled: list[OutgoingPacket] = []
+        self.settled: list[OutgoingPacket] = []
         load.queues.add(self)
 
     # ---- what waits
@@ -42,16 +44,16 @@ class SendQueue:
         """Put back packets that a stream has held, before all others and in their order."""
         for packet in reversed(packets):
             packet.queued = True
-            self._waiting.appendleft(packet)
+            self.waiting.appendleft(packet)
 
     def keep(self, packet: OutgoingPacket) -> None:
         """Put back, behind all others, a packet that :meth:`clear` has taken out."""
-        self._waiting.append(packet)
+        self.waiting.append(packet)
 
     def pop(self) -> OutgoingPacket | None:
         """Take out the packet that is next, for a stream to hold, or return None if none waits."""
-        while self._waiting:
-            packet = self._waiting.popleft()
+        while self.waiting:
+            packet = self.waiting.popleft()
             if not packet.settled:
                 packet.queued = False
                 return packet
@@ -60,8 +62,8 @@ class SendQueue:
 
     def clear(self) -> list[OutgoingPacket]:
         """Take out everything that waits; it stays charged."""
-        waiting = [packet for packet in self._waiting if not packet.settled]
-        self._waiting.clear()
+        waiting = [packet for packet in self.waiting if not packet.settled]
+        self.waiting.clear()
         self._withdrawn = 0
         return waiting
 
@@ -92,7 +94,7 @@ class SendQueue:
         if packet.deadline is not None:
             self._deadlines.pop(packet, None)
         if packet.waiter is not None or error is not None:
-            self._settled.append(packet)
+            self.settled.append(packet)
 
     def withdraw(self, packet: OutgoingPacket, error: Exception) -> None:
         """Settle a packet whose caller waits no longer. It is not sent, unless some of it was written before."""
@@ -104,12 +106,13 @@ class SendQueue:
         self.settle(packet, error)
         packet.payload = b""
         self._withdrawn += 1
-        if self._withdrawn * 2 > len(self._waiting):
-            self._waiting = deque(self.clear())
+        if self._withdrawn * 2 > len(self.waiting):
+            self.waiting = deque(self.clear())
 
     def take_settled(self) -> list[OutgoingPacket]:
         """Return the packets that have ended since the last call, and that somebody waits for or that failed."""
-        settled, self._settled = self._settled, []
+        settled = self.settled.copy()
+        self.settled.clear()
         return settled
 
     def discharge(self, packet: OutgoingPacket) -> None:
@@ -141,7 +144,7 @@ class SendQueue:
     def _append(self, packet: OutgoingPacket) -> None:
         packet.queue = self
         self._charge(packet)
-        self._waiting.append(packet)
+        self.waiting.append(packet)
         if packet.deadline is not None:
             self._deadlines[packet] = packet.deadline
 

@@ -133,8 +133,12 @@ class OutgoingStream:
         if number >= self.cursor:
             raise RemoteProtocolError(f"a receipt through packet {number}, which was not sent")
         take = self._packets.pop
-        packets = [packet for n in range(self.first, number + 1) if (packet := take(n, None)) is not None]
-        self.in_flight -= sum(packet.charge for packet in packets)
+        packets = []
+        for each in range(self.first, number + 1):
+            packet = take(each, None)
+            if packet is not None:
+                packets.append(packet)
+                self.in_flight -= packet.charge
         self.first = max(self.first, number + 1)
         self._advance()
         return packets

@@ -309,12 +309,9 @@ class SimulatedTransport:
             if IHalfCloseableProtocol.providedBy(self.protocol):
                 self.protocol.writeConnectionLost()
 
-    def flush_safely(self) -> None:
-        """Flush, and log what a producer raises."""
-        try:
-            self.flush()
-        except Exception:
-            self._reactor.failed("in a producer")
+    def failed(self) -> None:
+        """Log what a producer has raised."""
+        self._reactor.failed("in a producer")
 
     # ---- private: sending
 

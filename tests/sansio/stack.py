@@ -354,7 +354,7 @@ class Node:
         remote = end.connection.remote
         if end.connection.state is State.PROVEN and end.connection.is_arbiter and remote is not None:
             self.decide(self.selection.proven(end, remote.boot, self.network.now))
-            self._arm(self.selection.next_deadline())
+            self._arm(self.selection.deadline)
 
     def decide(self, decisions: Iterable[Decision[End]]) -> None:
         """Do what was decided about connections."""
@@ -431,4 +431,4 @@ class Node:
         self.settle()
         self.decide(self.selection.deadline_reached(now))
         self._arm(self.delivery.next_deadline())
-        self._arm(self.selection.next_deadline())
+        self._arm(self.selection.deadline)

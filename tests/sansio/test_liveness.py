@@ -20,7 +20,7 @@ class LivenessTests(SynchronousTestCase):
         found = []
         times = sorted(heard or [])
         for _ in range(1000):
-            deadline = self.liveness.next_deadline()
+            deadline = self.liveness.deadline
             if times and times[0] < deadline:
                 self.liveness.heard(times.pop(0))
                 continue
@@ -58,9 +58,9 @@ class LivenessTests(SynchronousTestCase):
     def test_frozen_ourselves(self) -> None:
         """If we were the frozen one, the peer's bytes may wait unread: it is asked and has a second to be heard."""
         self.assertIs(self.liveness.deadline_reached(140.0), Verdict.ASK)
-        self.assertEqual(self.liveness.next_deadline(), 140.0 + LATE)
+        self.assertEqual(self.liveness.deadline, 140.0 + LATE)
         self.liveness.heard(140.01)
-        self.assertGreater(self.liveness.next_deadline(), 145.0)
+        self.assertGreater(self.liveness.deadline, 145.0)
         self.assertEqual(self.play(140.5 + LATE), [])
 
     def test_frozen_and_dead(self) -> None:

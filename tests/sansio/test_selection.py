@@ -23,14 +23,14 @@ class SelectionTests(SynchronousTestCase):
         """The first connection is the link at once."""
         self.assertEqual(self.selection.proven("a", 1, 0.0), [Take("a")])
         self.assertEqual(self.selection.link, "a")
-        self.assertIsNone(self.selection.next_deadline())
+        self.assertIsNone(self.selection.deadline)
 
     def test_duplicate(self) -> None:
         """When both nodes dial each other, the second connection is refused as soon as the first one answers."""
         self.selection.proven("a", 1, 0.0)
         self.assertEqual(self.selection.proven("b", 1, 0.1), [Probe("a")])
         self.assertEqual(self.selection.spoke("a"), [Refuse("b", RejectCode.DUPLICATE)])
-        self.assertEqual((self.selection.link, self.selection.next_deadline()), ("a", None))
+        self.assertEqual((self.selection.link, self.selection.deadline), ("a", None))
 
     def test_clone(self) -> None:
         """Another process with the same key is told that the id is taken, and to ask again soon."""
@@ -42,10 +42,10 @@ class SelectionTests(SynchronousTestCase):
         """A link that does not answer gives way, so that a peer is back 2 s after it has dialed again."""
         self.selection.proven("a", 1, 0.0)
         self.selection.proven("b", 1, 0.5)
-        self.assertEqual(self.selection.next_deadline(), 0.5 + PROBE_TIMEOUT)
+        self.assertEqual(self.selection.deadline, 0.5 + PROBE_TIMEOUT)
         self.assertEqual(self.selection.deadline_reached(2.4), [])
         self.assertEqual(self.selection.deadline_reached(2.5), [Take("b")])
-        self.assertEqual((self.selection.link, self.selection.next_deadline()), ("b", None))
+        self.assertEqual((self.selection.link, self.selection.deadline), ("b", None))
         self.assertEqual(self.selection.lost("a"), [])
         self.assertEqual(self.selection.link, "b")
 
@@ -54,7 +54,7 @@ class SelectionTests(SynchronousTestCase):
         self.selection.proven("a", 1, 0.0)
         self.selection.proven("b", 2, 0.1)
         self.assertEqual(self.selection.lost("a"), [Take("b")])
-        self.assertIsNone(self.selection.next_deadline())
+        self.assertIsNone(self.selection.deadline)
 
     def test_newer_candidate(self) -> None:
         """A newer connection replaces one that waits, and does not make it wait longer."""
@@ -69,7 +69,7 @@ class SelectionTests(SynchronousTestCase):
         self.selection.proven("b", 1, 0.1)
         self.assertEqual(self.selection.lost("b"), [])
         self.assertEqual(self.selection.spoke("a"), [])
-        self.assertEqual((self.selection.link, self.selection.next_deadline()), ("a", None))
+        self.assertEqual((self.selection.link, self.selection.deadline), ("a", None))
 
     def test_candidate_speaks(self) -> None:
         """That who waits speaks is no sign of life of the link."""
@@ -165,5 +165,5 @@ class Courses(RuleBasedStateMachine):
         waiting = [connection for connection in self.boots if connection != self.link]
         assert len(waiting) <= 1
         if waiting:
-            deadline = self.selection.next_deadline()
+            deadline = self.selection.deadline
             assert deadline is not None and deadline <= self.now + PROBE_TIMEOUT

@@ -1,0 +1,51 @@
+"""One thing's timer: it goes off at the earliest of several deadlines, or earlier, when it asks what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["Alarm"]
+
+
+class Alarm:
+    """Calls a function at the earliest of the deadlines that were set, or earlier; it is set again then.
+
+    Deadlines mostly move away while nothing happens, so calls that are under way are never moved: one that comes too
+    early costs less than moving it each time. For an earlier deadline there is one call more, and the later one stays
+    for afterwards.
+
+    :param ring: what is called.
+    """
+
+    __slots__ = ("_calls", "_clock", "_next", "_ring")
+
+    def __init__(self, clock: IReactorTime, ring: Callable[[], object]) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._calls: list[tuple[float, IDelayedCall]] = []  # the next one last, with the deadlines they were made for
+        self._next = inf
+
+    def set(self, deadline: float) -> None:
+        """Make sure that the function is called at `deadline`, by the clock's seconds, or earlier."""
+        if deadline < self._next:
+            self._next = deadline
+            delay = max(0.0, deadline - self._clock.seconds())
+            self._calls.append((deadline, self._clock.callLater(delay, self._due)))
+
+    def cancel(self) -> None:
+        """Call nothing until it is set again."""
+        self._next = inf
+        for _, call in self._calls:
+            if call.active():
+                call.cancel()
+        self._calls.clear()
+
+    def _due(self) -> None:
+        calls = self._calls
+        while calls and not calls[-1][1].active():  # a rounded time may have let a later one overtake
+            calls.pop()
+        self._next = calls[-1][0] if calls else inf
+        self._ring()
