@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -211,6 +212,7 @@ _scenario: type[Scenario]
 
 def _begin_worker(place: str) -> None:
     global _scenario
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started this one
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     _scenario = load(place)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 __all__ = ["Progress"]
@@ -17,13 +18,15 @@ class Progress:
 
     :param total: how much there is to do, or None if nobody knows.
     :param stream: where to; usually the standard error.
+    :param clock: gives the time, in seconds.
     """
 
-    def __init__(self, total: int | None, stream: TextIO) -> None:
+    def __init__(self, total: int | None, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
         self._stream = stream
         self._is_terminal = stream.isatty()
-        self._began = self._told = time.monotonic()
+        self._clock = clock
+        self._began = self._told = clock()
         self._shown = ""
 
     def tell(self, done: int, note: str) -> None:
@@ -31,7 +34,7 @@ class Progress:
 
         :param note: anything worth telling besides.
         """
-        now = time.monotonic()
+        now = self._clock()
         if now - self._told < (_BARS if self._is_terminal else _LINES) and done != self._total:
             return
         self._told = now
@@ -65,6 +68,6 @@ class Progress:
         return f"[{'#' * filled}{'.' * (width - filled)}] "
 
     def _show(self, text: str) -> None:
-        self._stream.write(f"\r{text.ljust(len(self._shown))}\r{text}")
+        self._stream.write(f"\r{text.ljust(len(self._shown))}" if text else f"\r{' ' * len(self._shown)}\r")
         self._stream.flush()
         self._shown = text

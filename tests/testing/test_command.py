@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,25 @@ class CommandTests(SynchronousTestCase):
                 again = run(*command.split(), hash_seed=hash_seed)
                 self.assertCode(again, 1)
                 self.assertIn(trace_hash, again.stdout)
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C ends it soon, with code 130 and a line that sums up, whatever processes it has started."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "netlayer.testing", f"{SCENARIOS}:LosesOne", "--seeds", "1-1000000", "--jobs", "2"],
+            cwd=ROOT,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()  # of the first run that has failed
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
+        output, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertIn("LosesOne: 0 of ", output)
+        self.assertEqual(errors.splitlines()[-1], "interrupted")
+        self.assertNotIn("Traceback", errors)
 
     def test_hosts_by_count(self) -> None:
         """A number of hosts means the first nodes, and every bootstrap node."""
