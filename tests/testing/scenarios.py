@@ -46,6 +46,14 @@ class Small(Scenario):
         return all(len(node.get_peers()) == len(self.hosts) - 1 for node in self.running)
 
 
+class Alone(Small):
+    """One node for a second, which takes no time."""
+
+    nodes = 1
+    seconds = 1.0
+    quiet = 0.5
+
+
 class Troubled(Small):
     """Passes, whatever goes wrong."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,7 +19,7 @@ from netlayer.testing import (
     SimulationError,
     Timeline,
 )
-from netlayer.testing.run import simulate
+from netlayer.testing.run import RUNS_KEPT, simulate
 from netlayer.testing.shrinking import minimized, shrink
 from tests.testing import scenarios
 
@@ -37,6 +39,16 @@ class OutcomeTests(SynchronousTestCase):
         self.assertNotEqual(first.trace_hash, other.trace_hash)
         self.assertIsNotNone(first.settled_after)
         self.assertGreater(first.events, 100)
+
+    def test_many_runs(self) -> None:
+        """However many runs there are, only so many of their internets are kept in memory."""
+        internets = []
+        for seed in range(2 * RUNS_KEPT + 2):
+            scenario = scenarios.Alone(seed)
+            scenario.run()
+            internets.append(weakref.ref(scenario.internet))
+        del scenario
+        self.assertLessEqual(sum(internet() is not None for internet in internets), RUNS_KEPT + 1)
 
     def test_story(self) -> None:
         """A run that fails says with which seed, why, what went wrong before, and which command replays it."""
