@@ -109,7 +109,8 @@ class Delivery:
 
     def adopt(self, other: Delivery) -> None:
         """Take over what waits in the queue of `other`, which was made before it was known whose queue it is."""
-        self._number += self._queue.adopt(other._queue)
+        self._queue.adopt(other._queue)
+        self._number = max(self._number, other._number)  # no packet after it has a number that one of these has
         other.close()
 
     @property

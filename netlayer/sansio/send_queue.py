@@ -67,15 +67,13 @@ class SendQueue:
         self._withdrawn = 0
         return waiting
 
-    def adopt(self, other: SendQueue) -> int:
-        """Take over what waits in `other`; return how many packets that are."""
-        packets = other.clear()
-        for packet in packets:
+    def adopt(self, other: SendQueue) -> None:
+        """Take over what waits in `other`."""
+        for packet in other.clear():
             other.discharge(packet)
             other._deadlines.pop(packet, None)
             self._append(packet)
         self._sort_deadlines()
-        return len(packets)
 
     def close(self) -> None:
         """Count no longer among the queues of the node."""

@@ -264,7 +264,7 @@ class SimulatedTransport:
         """The process is dead: nobody is told here, and at the other end only if the kernel lives on."""
         if not silently:
             self._send_reset()
-        self._peer._held.clear()  # nobody sends that again
+        self._peer._lose_held()
         self.connected = False
         self.disconnected = True
         self.reading = False
@@ -403,6 +403,12 @@ class SimulatedTransport:
         for segment in held:
             if not self.deaf and not self.swallows:
                 self._take_in(segment)
+
+    def _lose_held(self) -> None:
+        """Nobody will send again what the path has swallowed; and behind that hole nothing can be taken in either."""
+        if self._held:
+            self._held.clear()
+            self.swallows = True
 
     def _take_in(self, segment: bytes | None) -> None:
         if not self.connected:
@@ -563,7 +569,7 @@ class SimulatedTransport:
         if self.connected:
             if self._internet.random() < 0.5:
                 self._peer.swallows = True
-            self._peer._held.clear()  # nobody sends that again
+            self._peer._lose_held()
             self._send_reset()
             self._gone(ConnectionAborted())
 

@@ -99,6 +99,7 @@ class Ledger:
         self._count = 0
         self._last: dict[tuple[Life, Life], int] = {}
         self._plain: dict[tuple[Life, int, int], Sent] = {}  # by sender, target and the number that the sender got
+        self._early: dict[tuple[Life, int, int], BaseException] = {}  # told by the log before the number was
 
     def tell(self, *words: object) -> None:
         """Tell the story to who replays a run."""
@@ -132,6 +133,8 @@ class Ledger:
     def numbered(self, packet: Sent, number: int) -> None:
         """The sender of a plain packet got this number for it."""
         self._plain[packet.sender, packet.target, number] = packet
+        if (packet.sender, packet.target, number) in self._early:
+            self.ended(packet, self._early.pop((packet.sender, packet.target, number)))
 
     def ended(self, packet: Sent, error: BaseException | None) -> None:
         """The sender was told the outcome of a packet, by its Deferred, by an exception or by the log."""
@@ -168,8 +171,9 @@ class Ledger:
     def failed(self, sender: Life, target: int, number: int, error: BaseException) -> None:
         """The sender's log tells that a plain packet has failed."""
         packet = self._plain.get((sender, target, number))
-        self.demand(packet, "the log of {} tells of packet {} to {}, which it has sent", sender, number, target)
-        if packet is not None:
+        if packet is None:  # it may be in the call that is about to return the number
+            self._early[sender, target, number] = error
+        else:
             self.ended(packet, error)
 
     # ---- the receiver
@@ -225,6 +229,8 @@ class Ledger:
             self.demand(
                 False, "{}, sent at {:.4f} s, is not lost without a word; handlers: {}", packet, packet.time, runs
             )
+        for sender, target, number in self._early:
+            self.demand(False, "the log of {} tells of packet {} to {}, which it has sent", sender, number, target)
         for handling, sent in self.running.items():
             self.demand(not handling.life.lives, "the handler of {} at {} finishes", sent, handling.life)
 

@@ -379,6 +379,16 @@ class AdoptTests(SynchronousTestCase):
         by_key.delivery.deadline_reached(10.0)
         self.assertEqual((late.settled, mine.settled), (True, False))
 
+    def test_numbers_after_adoption(self) -> None:
+        """No packet gets a number that one which was taken over has: its sender would take one for the other."""
+        by_key, by_id = Party(1), Party(2)
+        for _ in range(5):
+            by_id.delivery.withdraw(by_id.send(), NodeStopped())
+        taken_over = by_id.send()
+        by_key.delivery.adopt(by_id.delivery)
+        self.assertEqual(taken_over.number, 6)
+        self.assertEqual(by_key.send().number, 7)
+
     def test_adopt_broadcast(self) -> None:
         """A payload that others hold too stays charged once."""
         load, shared = NodeLoad(), SharedPayload()

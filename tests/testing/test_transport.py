@@ -253,6 +253,24 @@ class CloseTests(SynchronousTestCase):
             self.assertEqual(pair.server.end, "ConnectionLost")
         self.assertEqual(outcomes, {b"", b"last words"})
 
+    def test_no_hole(self) -> None:
+        """What a path has swallowed of a dead sender never comes, and so what was written after it does not either."""
+        for seed in range(20):
+            for die in ("abort", "crash"):
+                pair = Pair(seed=seed)
+                pair.internet.cut(pair.one, pair.two)
+                pair.client.transport.write(b"swallowed")
+                pair.internet.advance(0.05)
+                pair.client.transport.write(b"under way")
+                pair.internet.advance(0.0)
+                if die == "abort":
+                    pair.client.transport.abortConnection()
+                else:
+                    pair.one.crash()
+                pair.internet.heal()
+                pair.internet.advance(300.0)
+                self.assertEqual(pair.server.received, b"", f"seed {seed}, {die}")
+
     def test_error_in_protocol(self) -> None:
         """A protocol that raises loses its connection, and the log says why."""
         pair = Pair()
