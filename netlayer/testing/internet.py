@@ -9,11 +9,11 @@ import math
 import random
 import struct
 from collections.abc import Callable, Coroutine, Iterable
-from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from netlayer.testing.calendar_queue import CalendarQueue
 from netlayer.testing.connection import SimulatedConnection
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.host import SimulatedHost
@@ -76,8 +76,7 @@ class SimulatedInternet:
         self.rng = random.Random(f"{seed} internet")
         self.random = self.rng.random
         # What the reactors, hosts and connections work with.
-        self.heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
-        self.sequence = 0
+        self.queue = CalendarQueue()
         self.writers: list[SimulatedTransport] = []
         self.established: dict[SimulatedConnection, None] = {}
         self._hosts: dict[str, SimulatedHost] = {}
@@ -262,8 +261,7 @@ class SimulatedInternet:
 
     def push(self, when: float, function: Callable[..., object], *args: Any) -> None:
         """Have a function called at a time."""
-        self.sequence = sequence = self.sequence + 1
-        heappush(self.heap, (when, sequence, function, args))
+        self.queue.push(when, function, args)
 
     def record(self, kind: bytes, number: int, data: bytes = b"") -> None:
         """Count an event, and have it in the trace."""
@@ -331,7 +329,7 @@ class SimulatedInternet:
         if self._looping:
             raise SimulationError("time passes already: code that runs inside the simulation can't let more of it pass")
         self._looping = True
-        heap = self.heap
+        pop = self.queue.pop
         thresholds = gc.get_threshold()
         if thresholds[0]:  # it is on: look for garbage less often, as most objects here are old and stay
             gc.set_threshold(*map(max, thresholds, _GARBAGE))
@@ -341,10 +339,11 @@ class SimulatedInternet:
                     self._flush()
                 if done is not None and done():
                     return True
-                if not heap or heap[0][0] > until:
+                entry = pop(until)
+                if entry is None:
                     self.now = max(self.now, until)
                     return False
-                when, _, function, args = heappop(heap)
+                when, _, function, args = entry
                 if when > self.now:
                     self.now = when
                 function(*args)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
-from heapq import heappush
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -94,8 +93,7 @@ class SimulatedReactor(SystemEvents):
         if self.alive:
             internet = self._internet
             self._calls[call] = None
-            internet.sequence = sequence = internet.sequence + 1
-            heappush(internet.heap, (internet.now + delay, sequence, self._fire, (call,)))
+            internet.queue.push(internet.now + delay, self._fire, (call,))
         return call
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address
@@ -371,8 +370,7 @@ class SimulatedTransport:
         if arrival < self._last_arrival:
             arrival = self._last_arrival
         self._last_arrival = arrival
-        internet.sequence = sequence = internet.sequence + 1
-        heappush(internet.heap, (arrival, sequence, peer._arrive, (segment,)))
+        internet.queue.push(arrival, peer._arrive, (segment,))
 
     def _finish_writing(self) -> None:
         if not self.write_closed:
