@@ -930,6 +930,7 @@ class Courses(RuleBasedStateMachine):
         from_handler=st.booleans(),
     )
     def send(self, size: int, timeout: bool, broadcast: bool, from_handler: bool) -> None:
+        broadcast = broadcast and self.other.delivery.queued < self.other.delivery.queue_limit  # that peer never reads
         shared = SharedPayload() if broadcast else None
         deadline = self.us.now + 10.0 if timeout else None
         try:
@@ -1030,7 +1031,7 @@ class Courses(RuleBasedStateMachine):
         assert len(set(held)) == len(held)
         assert self.us.delivery.queued == sum(packet.charge for packet in held)
         unshared = sum(packet.charge for packet in held if packet not in self.shared)
-        broadcasts = sum(packet.charge for packet in self.shared.values())  # the other peer never reads
+        broadcasts = sum(packet.charge for packet in self.shared.values())
         assert self.us.load.queued == unshared + broadcasts
         assert all(packet.settled or packet in held for packet in self.us.sent), "a packet was lost silently"
         if session is not None:
