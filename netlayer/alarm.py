@@ -18,26 +18,27 @@ class Alarm:
     for afterwards.
 
     :param ring: what is called.
+    :ivar next: when it is called next, by the clock's seconds; never, if that is infinity.
     """
 
-    __slots__ = ("_calls", "_clock", "_next", "_ring")
+    __slots__ = ("_calls", "_clock", "_ring", "next")
 
     def __init__(self, clock: IReactorTime, ring: Callable[[], object]) -> None:
         self._clock = clock
         self._ring = ring
         self._calls: list[tuple[float, IDelayedCall]] = []  # the next one last, with the deadlines they were made for
-        self._next = inf
+        self.next = inf
 
     def set(self, deadline: float) -> None:
         """Make sure that the function is called at `deadline`, by the clock's seconds, or earlier."""
-        if deadline < self._next:
-            self._next = deadline
+        if deadline < self.next:
+            self.next = deadline
             delay = max(0.0, deadline - self._clock.seconds())
             self._calls.append((deadline, self._clock.callLater(delay, self._due)))
 
     def cancel(self) -> None:
         """Call nothing until it is set again."""
-        self._next = inf
+        self.next = inf
         for _, call in self._calls:
             if call.active():
                 call.cancel()
@@ -47,5 +48,5 @@ class Alarm:
         calls = self._calls
         while calls and not calls[-1][1].active():  # a rounded time may have let a later one overtake
             calls.pop()
-        self._next = calls[-1][0] if calls else inf
+        self.next = calls[-1][0] if calls else inf
         self._ring()

@@ -59,7 +59,6 @@ class Driver(Protocol):
         self._transport_lost = False
         self._events: deque[Event] = deque()  # not handed over yet
         self._in_turn = False
-        self._turn_began = 0.0
         self._next_turn: IDelayedCall | None = None  # if there was more to hand over than fits in one
         self._full = False
         self._flushing: IDelayedCall | None = None
@@ -82,7 +81,7 @@ class Driver(Protocol):
         )
         tune_socket(self.transport, dead_after=factory.settings.dead_after)
         self.transport.registerProducer(self, True)
-        self._set_alarm()
+        self._act()
         factory.connection_opened(self)
 
     def handshakeCompleted(self) -> None:
@@ -298,39 +297,44 @@ class Driver(Protocol):
 
     def _act(self, events: Sequence[Event] = ()) -> None:
         """Hand the events of a stimulus over, write what the connection has to say, set the alarm."""
-        self._events += events
+        if events:
+            self._events += events
         if self._in_turn:  # a hook has called us: whoever called the hook does the rest, in order
             return
         self._in_turn = True
         try:
-            self._hand_over()
-            self._flush()
-            while self._events and self._has_turn:  # of what was done by whoever had waited for a packet
-                self._hand_over()
+            while True:
+                if self._events:
+                    self._hand_over()
+                if self._remote is not None:
+                    self._remote.settle()
                 self._flush()
+                if not self._events or not self._has_turn:  # whoever waited for a packet may have done something
+                    break
         finally:
             self._in_turn = False
-        self._set_alarm()
+        deadline = self._connection.next_deadline()
+        if deadline is None:
+            self._alarm.cancel()
+        elif deadline < self._alarm.next:
+            self._alarm.set(deadline)
 
     def _hand_over(self) -> None:
         """Hand events over, in their order. What is too much for one turn waits for the next, whatever it is.
 
         Receipts and signs of life do not wait: the connection has seen to them already.
         """
-        packets = 0
-        if self._events:
-            self._turn_began = self._clock.seconds()
-        while self._events and self._has_turn:
-            event = self._events.popleft()
+        events, packets = self._events, 0
+        began = self._clock.seconds()
+        while events and self._has_turn:
+            event = events.popleft()
             if type(event) is DataPacket:
                 self._handle(event)
                 packets += 1
-                if packets % LOOK_AFTER == 0 and self._clock.seconds() - self._turn_began > TURN:
+                if packets % LOOK_AFTER == 0 and self._clock.seconds() - began > TURN:
                     self._next_turn = self._next_turn or self._clock.callLater(0, self._begin_turn)
             else:
                 self._event(event)
-        if self._remote is not None:
-            self._remote.settle()
 
     @property
     def _has_turn(self) -> bool:
@@ -406,22 +410,14 @@ class Driver(Protocol):
             self._flushing = None
         connection = self._connection
         while not self._full and connection.state is not State.CLOSED:
-            data = connection.data_to_send(self._clock.seconds())
+            data = connection.data_to_send()
             if data:
                 self.transport.write(data)
                 if self._full or len(data) >= PIECE or connection.is_parting:
                     continue  # there may be more
             if connection.is_parting:
-                self._events += connection.after_sending(self._clock.seconds())
-                self._hand_over()
+                self._events += connection.after_sending()
             return
-
-    def _set_alarm(self) -> None:
-        deadline = self._connection.next_deadline()
-        if deadline is not None:
-            self._alarm.set(deadline)
-        else:
-            self._alarm.cancel()
 
     def _deadline_reached(self) -> None:
         self._act(self._connection.deadline_reached(self._clock.seconds()))
@@ -468,7 +464,7 @@ class Driver(Protocol):
             return
         self.transport.unregisterProducer()
         self._full = False
-        data = self._connection.data_to_send(self._clock.seconds())
+        data = self._connection.data_to_send()
         if data:
             self.transport.write(data)
         self.transport.loseConnection()

@@ -58,6 +58,7 @@ class Connection:
     :param expected_id: the node id that was dialed, if one was.
     :ivar remote: what the other end said about itself; None before HELLO or WELCOME.
     :ivar observed: the dialer's address as the listener saw it.
+    :ivar is_parting: whether a GOODBYE was said or is about to be: the session ends with this connection.
     :ivar goodbye_received: the peer's GOODBYE, or None.
     """
 
@@ -91,6 +92,7 @@ class Connection:
         self._frame_timer = FrameTimer(settings.frame_timeout)
         self._receipts_at: float | None = None
         self._receipts_due = False  # they leave with the next bytes
+        self.is_parting = False
         self._farewell: Goodbye | None = None  # to be said when the packet that is being written is finished
 
     @property
@@ -102,11 +104,6 @@ class Connection:
     def is_link(self) -> bool:
         """Whether this connection carries packets and receipts."""
         return self.state in CARRIES
-
-    @property
-    def is_parting(self) -> bool:
-        """Whether a GOODBYE was said or is about to be: the session ends with this connection."""
-        return self._farewell is not None
 
     @property
     def round_trip(self) -> float | None:
@@ -179,7 +176,7 @@ class Connection:
         if self.state in CARRIES:
             if self._farewell is None:
                 self._leave(Goodbye(code, text), now)
-            return self._part(now)
+            return self._part()
         return self.reject(RejectCode.SHUTTING_DOWN, text)
 
     def packet_handled(self, packet: DataPacket, failure: str | None, now: float) -> list[Event]:
@@ -194,7 +191,7 @@ class Connection:
             self._receipts_due = True
         elif self._receipts_at is None:
             self._receipts_at = now + self._settings.receipt_delay
-        return self._part(now) if self._farewell is not None else []
+        return self._part() if self.is_parting else []
 
     def connection_lost(self, reason: Exception) -> list[Event]:
         """The transport is gone, for a reason of its own unless the connection was closed before."""
@@ -219,13 +216,13 @@ class Connection:
             self._frame_timer.received(self.bytes_received - waiting, waiting, now)
         return events
 
-    def data_to_send(self, now: float) -> bytes:
+    def data_to_send(self) -> bytes:
         """Return what to write next, about 64 KiB at most, or b"" if there is nothing.
 
         While the transport is full it is not called, and everything stays where it is bounded: packets in their
         queue, receipts as state, and of PONGs the last one.
         """
-        if self._farewell is not None:
+        if self.is_parting:
             self._say_farewell()
         out, self._control, self._control_size = self._control, [], 0
         if self._pong is not None:
@@ -233,7 +230,7 @@ class Connection:
             self._pong = None
         delivery = self._delivery
         if self.state in CARRIES and delivery is not None:
-            if self._receipts_due or (self._receipts_at is not None and self._receipts_at <= now):
+            if self._receipts_due:
                 self._receipts_due, self._receipts_at = False, None
                 out += [encode_message(receipt) for receipt in delivery.receipts()]
             if delivery.has_frames:
@@ -244,17 +241,9 @@ class Connection:
         self.bytes_sent += len(data)
         return data
 
-    def _add_frames(self, delivery: Delivery, out: list[bytes]) -> None:
-        room = PIECE - sum(map(len, out))
-        while room > 0 and (frame := delivery.next_frame()) is not None:
-            out.append(frame)
-            room -= len(frame)
-            if frame[4] == _DATA:
-                self.packets_sent += 1
-
-    def after_sending(self, now: float) -> list[Event]:
+    def after_sending(self) -> list[Event]:
         """Note that all of :meth:`data_to_send` was written: a farewell that waited for it may be over."""
-        return self._part(now)
+        return self._part()
 
     # ---- time
 
@@ -329,7 +318,7 @@ class Connection:
             case Ack() | Done() | Nack():
                 assert self._delivery is not None
                 self._delivery.receipt_received(message)
-                return self._part(now) if self._farewell is not None else []
+                return self._part() if self.is_parting else []
             case Ping():
                 self._pong = message.opaque
             case Pong():
@@ -402,6 +391,15 @@ class Connection:
         if role != "bootstrap":
             raise RemoteProtocolError(f"{type(message).__name__} where no bootstrap node is concerned")
 
+    def _add_frames(self, delivery: Delivery, out: list[bytes]) -> None:
+        """Add packets to what is sent, about as much as is handed to the transport at once."""
+        room = PIECE - sum(map(len, out))
+        while room > 0 and (frame := delivery.next_frame()) is not None:
+            out.append(frame)
+            room -= len(frame)
+            if frame[4] == _DATA:
+                self.packets_sent += 1
+
     # ---- private: the end
 
     def _goodbye(self, message: Goodbye, now: float) -> list[Event]:
@@ -409,15 +407,15 @@ class Connection:
         self.state = State.PARTING if self.state is State.LEAVING else State.LEFT
         if self._farewell is None:
             self._leave(Goodbye(message.code), now)
-        return [message, *self._part(now)]
+        return [message, *self._part()]
 
     def _leave(self, farewell: Goodbye, now: float) -> None:
         assert self._delivery is not None and self.remote is not None
-        self._farewell = farewell
+        self._farewell, self.is_parting = farewell, True
         self._deadline = now + self._settings.goodbye_timeout
         self._delivery.stop_sending(PeerUnreachable(self.remote.node_id, 0, f"the link ends: {farewell.code}"))
 
-    def _part(self, now: float) -> list[Event]:
+    def _part(self) -> list[Event]:
         """Take the next step of a farewell, if one is under way.
 
         GOODBYE is said when every packet that was begun is written; the connection is closed when both have said it

@@ -116,9 +116,10 @@ class Delivery:
     @property
     def has_frames(self) -> bool:
         """Whether there is something to send, with room in the window or without."""
-        if not self._attached:
+        if self.session is None or not self._attached:
             return False
-        return (self._accepts_new and bool(self._queue.waiting)) or self._part_from > 0 or self.has_begun
+        outgoing = self.session.outgoing
+        return outgoing.cursor < outgoing.next or (self._accepts_new and bool(self._queue.waiting))
 
     def next_frame(self) -> bytes | None:
         """Return the next frame of packets, or None while there is nothing to send or no room in the window."""

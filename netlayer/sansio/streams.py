@@ -196,8 +196,8 @@ class IncomingStream:
         self._ahead: list[list[int]] = []  # runs [from, to] of numbers that finished before an earlier one
         self._running: dict[int, int] = {}  # number: charge
         self._running_charge = 0
-        self._failed: deque[tuple[int, str]] = deque()  # to be told
-        self._done: deque[int] = deque()  # to be told, if no ACK tells it first
+        self._failed: list[tuple[int, str]] = []  # to be told
+        self._done: list[int] = []  # to be told, if no ACK tells it first
         self._told: deque[tuple[int, str | None, int]] = deque()  # number, text of a failure, bytes arrived by then
         self._arrived = 0
         self._keep = keep

@@ -20,6 +20,7 @@ Entry: TypeAlias = tuple[float, int, Callable[..., object], tuple[Any, ...]]
 _SLOTS = 128
 #: What is due later than this, in seconds, is not told apart by slots.
 _FAR = 2.0**40
+_LAST = int(_FAR * _SLOTS)
 
 
 class CalendarQueue:
@@ -44,7 +45,7 @@ class CalendarQueue:
         if when < self._horizon:
             heappush(self._present, entry)
             return
-        number = int(min(when, _FAR) * _SLOTS)
+        number = int(when * _SLOTS) if when < _FAR else _LAST
         slot = self._later.get(number)
         if slot is not None:
             slot.append(entry)

@@ -8,7 +8,6 @@ What a broken path swallows is sent again after the path is mended, as late as t
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -109,11 +108,11 @@ class SimulatedTransport:
         self._blocked = False  # whether room in the window is awaited
         # What the kernel has sent and knows to be read, at which time.
         self._in_flight = 0
-        self._acknowledged: deque[tuple[float, int]] = deque()
+        self._acknowledged: list[tuple[float, int]] = []
         self._acknowledgements_lost = 0
         self._last_arrival = 0.0  # of what was sent last, at the other end
         # What has arrived here: bytes that the process has not read; what waits for a retransmission.
-        self._received: deque[bytes] = deque()
+        self._received: list[bytes] = []
         self._finished = False  # whether the other end's FIN came after them
         self._read_due = False
         self._held: list[bytes | None] = []
@@ -334,9 +333,13 @@ class SimulatedTransport:
 
     def _room(self) -> int:
         """Return how many bytes the window has room for."""
-        acknowledged, now = self._acknowledged, self._internet.now
-        while acknowledged and acknowledged[0][0] <= now:
-            self._in_flight -= acknowledged.popleft()[1]
+        acknowledged, now, known = self._acknowledged, self._internet.now, 0
+        for at, size in acknowledged:
+            if at > now:
+                break
+            self._in_flight -= size
+            known += 1
+        del acknowledged[:known]
         return self._internet.window - self._in_flight
 
     def _await_room(self) -> None:
@@ -492,7 +495,7 @@ class SimulatedTransport:
     def _read(self) -> None:
         """Hand to the protocol what is there, or a part of it."""
         received, internet = self._received, self._internet
-        data = received.popleft() if len(received) == 1 else self._gather()
+        data = received.pop() if len(received) == 1 else self._gather()
         size = len(data)
         rate = self.host.reads_per_second
         if rate:
@@ -501,7 +504,7 @@ class SimulatedTransport:
         if size > 1 and internet.fragmentation and internet.random() < internet.fragmentation:
             size = internet.rng.randint(1, size)
         if size < len(data):
-            received.appendleft(data[size:])
+            received.insert(0, data[size:])
             data = data[:size]
         self._acknowledge(size)
         internet.record(b"read", self.host.number, data)
@@ -515,13 +518,15 @@ class SimulatedTransport:
 
     def _gather(self) -> bytes:
         """Join what was received, up to what is read at once."""
-        received, gathered, size = self._received, [], 0
-        while received and size + len(received[0]) <= _BUFFER:
-            size += len(received[0])
-            gathered.append(received.popleft())
-        if not gathered:
-            gathered.append(received.popleft())
-        return b"".join(gathered)
+        received, size, count = self._received, 0, 0
+        for segment in received:
+            size += len(segment)
+            if size > _BUFFER and count:
+                break
+            count += 1
+        gathered = b"".join(received[:count])
+        del received[:count]
+        return gathered
 
     def _acknowledge(self, size: int) -> None:
         """Tell the other kernel that there is room for so many bytes."""

@@ -127,7 +127,7 @@ class Side:
         """Return everything there is to say now."""
         said = b""
         while True:
-            data = self.connection.data_to_send(self.now)
+            data = self.connection.data_to_send()
             said += data
             if not data and not self._after_sending():
                 return said
@@ -177,7 +177,7 @@ class Side:
         return reasons[0] if reasons else None
 
     def _after_sending(self) -> bool:
-        events = self.connection.after_sending(self.now)
+        events = self.connection.after_sending()
         self.take(events)
         return bool(events)
 

@@ -224,10 +224,10 @@ class End:
 
     def _flush(self) -> None:
         while not self.full and not self.gone and self.connection.state is not State.CLOSED:
-            if data := self.connection.data_to_send(self.network.now):
+            if data := self.connection.data_to_send():
                 self._write(data)
                 continue
-            self._events += self.connection.after_sending(self.network.now)
+            self._events += self.connection.after_sending()
             return
 
     def _hand_over(self) -> None:
@@ -250,7 +250,7 @@ class End:
         if not self.gone and abort:
             self.out.reset()
         elif not self.gone:
-            if data := self.connection.data_to_send(self.network.now):
+            if data := self.connection.data_to_send():
                 self._write(data)
             self.out.end()
         self.gone = True

@@ -72,7 +72,7 @@ class ConnectionTestCase(SynchronousTestCase):
         self.assertIsInstance(side.closed, RemoteProtocolError)
         self.assertIn(reason, str(side.closed))
         self.assertIs(side.connection.state, State.CLOSED)
-        last = messages(side.connection.data_to_send(side.now))[-1]
+        last = messages(side.connection.data_to_send())[-1]
         assert isinstance(last, Reject), last
         self.assertEqual(last.code, RejectCode.PROTOCOL_VIOLATION)
         self.assertIsNone(side.connection.next_deadline())
@@ -222,7 +222,7 @@ class HandshakeTests(ConnectionTestCase):
         pair.listener.receive(pair.dialer.said())
         pair.listener.take(pair.listener.connection.reject(RejectCode.FULL, "64 links", 9.0))
         self.assertClosed(pair.listener, Rejected, "full", abort=False)
-        pair.dialer.receive(pair.listener.connection.data_to_send(0.0))
+        pair.dialer.receive(pair.listener.connection.data_to_send())
         self.assertClosed(pair.dialer, Rejected, "64 links", abort=False)
         assert isinstance(pair.dialer.closed, Rejected)
         self.assertEqual(pair.dialer.closed.retry_after, 9.0)
@@ -235,7 +235,7 @@ class HandshakeTests(ConnectionTestCase):
         pair.listener.receive(pair.dialer.said())
         pair.dialer.receive(pair.listener.said())
         pair.dialer.take(pair.dialer.connection.reject(RejectCode.ID_TAKEN))
-        pair.listener.receive(pair.dialer.connection.data_to_send(0.0))
+        pair.listener.receive(pair.dialer.connection.data_to_send())
         self.assertClosed(pair.listener, Rejected, "id-taken", abort=False)
 
     def test_given_up(self) -> None:
@@ -244,14 +244,14 @@ class HandshakeTests(ConnectionTestCase):
             pair = Pair().secure() if secured else Pair()
             pair.dialer.said()
             pair.dialer.take(pair.dialer.connection.reject(RejectCode.SHUTTING_DOWN))
-            self.assertEqual(pair.dialer.connection.data_to_send(0.0), b"")
+            self.assertEqual(pair.dialer.connection.data_to_send(), b"")
 
     def refusal(self, **changes: object) -> str:
         """Return the code with which a listener answers a HELLO."""
         pair = Pair().secure()
         pair.listener.receive(frame(msgspec.structs.replace(PEER.hello(), **changes)))
         self.assertEqual([type(event) for event in pair.listener.events], [Closed])
-        (reject,) = messages(pair.listener.connection.data_to_send(0.0))
+        (reject,) = messages(pair.listener.connection.data_to_send())
         pair.dialer.receive(frame(reject))  # type: ignore[arg-type]
         assert isinstance(pair.dialer.closed, Rejected) and isinstance(pair.listener.closed, Rejected)
         self.assertEqual(pair.dialer.closed.code, pair.listener.closed.code)
@@ -384,7 +384,7 @@ def side_in(state: State) -> Side:
             dialer.receive(frame(Goodbye("bye")))
     elif state is State.LEFT:
         dialer.send(bytes(100 * KIB))
-        dialer.connection.data_to_send(0.0)  # a packet has begun, and the transport is full
+        dialer.connection.data_to_send()  # a packet has begun, and the transport is full
         dialer.receive(frame(Goodbye("bye")))
         return dialer
     dialer.said()
@@ -545,7 +545,7 @@ class LinkTests(ConnectionTestCase):
         for _ in range(20):
             us.send(bytes(16 * KIB))
         sizes = []
-        while data := us.connection.data_to_send(0.0):
+        while data := us.connection.data_to_send():
             sizes.append(len(data))
         self.assertLess(max(sizes), PIECE + 17 * KIB)
         self.assertGreater(sum(sizes), 20 * 16 * KIB)
@@ -712,7 +712,7 @@ class LinkTests(ConnectionTestCase):
     def test_rejected_link(self) -> None:
         """Even a link may be rejected; its session lives on."""
         self.us.take(self.us.connection.reject(RejectCode.BANNED))
-        self.peer.receive(self.us.connection.data_to_send(0.0))
+        self.peer.receive(self.us.connection.data_to_send())
         self.assertClosed(self.peer, Rejected, "banned", abort=False)
         self.assertFalse(self.peer.connection.is_parting)
 
@@ -774,7 +774,7 @@ class LivenessTests(ConnectionTestCase):
         self.assertEqual(self.us.messages(), [Ping((1).to_bytes(8, "big"))])
         self.us.wait(0.1)
         self.assertClosed(self.us, LinkLost, "silent for 15 s", abort=True)
-        self.assertEqual(self.us.connection.data_to_send(self.us.now), b"")
+        self.assertEqual(self.us.connection.data_to_send(), b"")
 
     def test_frozen_ourselves(self) -> None:
         """If it was us who stood still, the peer has another second to be heard."""
@@ -836,12 +836,12 @@ class GoodbyeTests(ConnectionTestCase):
     def exchange_last(self) -> None:
         """Carry what both ends say, last words included."""
         for _ in range(10):
-            there, back = (side.connection.data_to_send(side.now) for side in self.pair.sides)
+            there, back = (side.connection.data_to_send() for side in self.pair.sides)
             self.peer.receive(there)
             self.us.receive(back)
             for side in self.pair.sides:
                 if side.closed is None:
-                    side.take(side.connection.after_sending(side.now))
+                    side.take(side.connection.after_sending())
 
     def test_idle(self) -> None:
         """On an idle link GOODBYE is answered at once, and both ends close."""
@@ -905,7 +905,7 @@ class GoodbyeTests(ConnectionTestCase):
         """A packet that was begun is finished, then GOODBYE is said, without waiting for its receipt."""
         self.peer.handles = False
         packet = self.us.send(bytes(200 * KIB), waiter=1)
-        first = self.us.connection.data_to_send(0.0)  # the transport is full behind this
+        first = self.us.connection.data_to_send()  # the transport is full behind this
         self.leave(self.us)
         self.assertIs(self.us.connection.state, State.LINKED)
         rest = self.us.said()
@@ -923,7 +923,7 @@ class GoodbyeTests(ConnectionTestCase):
     def test_answered_in_mid_packet(self) -> None:
         """Who is in mid-packet when GOODBYE comes finishes it before the answer; then nothing of either end follows."""
         self.us.send(bytes(100 * KIB))
-        first = self.us.connection.data_to_send(0.0)
+        first = self.us.connection.data_to_send()
         self.leave(self.peer)
         self.us.receive(self.peer.said())
         self.assertIs(self.us.connection.state, State.LEFT)
@@ -978,7 +978,7 @@ class GoodbyeTests(ConnectionTestCase):
     def test_peer_does_not_read(self) -> None:
         """So is one that does not even read, though GOODBYE could not be said."""
         self.us.send(bytes(200 * KIB))
-        self.us.connection.data_to_send(0.0)
+        self.us.connection.data_to_send()
         self.leave(self.us)
         self.us.wait(5.0)
         self.assertClosed(self.us, LinkLost, "goodbye: bye", abort=False)
@@ -990,7 +990,7 @@ class GoodbyeTests(ConnectionTestCase):
             side = side_in(state)
             self.leave(side)
             self.assertClosed(side, Rejected, RejectCode.SHUTTING_DOWN, abort=False)
-            (reject,) = messages(side.connection.data_to_send(0.0))
+            (reject,) = messages(side.connection.data_to_send())
             self.assertIsInstance(reject, Reject)
             self.assertFalse(side.connection.is_parting)
 
