@@ -41,20 +41,17 @@ def run_handler(protocol: Driver, packet: DataPacket) -> None:
     factory.load.handlers += 1
     began = clock.seconds()
     token = handling.set(run)
+    failure, awaited = None, None
     try:
         result = protocol.packet_received(packet)
-        if result is None:
-            pass  # as most do; the questions below are slow
-        elif isinstance(result, Coroutine):
-            result = Deferred.fromCoroutine(result)
-        elif isinstance(result, Generator):
-            raise TypeError("a handler with yield does nothing: make it async def, or decorate it")
+        if result is not None:  # most return nothing, and to ask what it is takes long
+            awaited = _awaited(result)
     except BaseException:  # even SystemExit: a handler never takes the node down
-        result = Failure()
-    if isinstance(result, Deferred):
-        _ = result.addBoth(_handler_finished, run, protocol, packet)
+        failure = Failure()
+    if awaited is not None:
+        _ = awaited.addBoth(_handler_finished, run, protocol, packet)
     else:
-        _handler_finished(result, run, protocol, packet)
+        _handler_finished(failure, run, protocol, packet)
     handling.reset(token)
     held = clock.seconds() - began
     if held > factory.settings.blocking_handler:
@@ -63,6 +60,15 @@ def run_handler(protocol: Driver, packet: DataPacket) -> None:
             handler=protocol._handler_name(),
             held=held,
         )
+
+
+def _awaited(result: object) -> Deferred[Any] | None:
+    """Return what to wait for when a handler has returned something, or None if that is nothing to wait for."""
+    if isinstance(result, Coroutine):
+        return Deferred.fromCoroutine(result)
+    if isinstance(result, Generator):
+        raise TypeError("a handler with yield does nothing: make it async def, or decorate it")
+    return result if isinstance(result, Deferred) else None
 
 
 def _handler_finished(result: object, run: Handling, protocol: Driver, packet: DataPacket) -> None:

@@ -16,7 +16,7 @@ __all__ = ["CalendarQueue", "Entry"]
 #: When, the how-manieth entry it is, and what is called with which arguments.
 Entry: TypeAlias = tuple[float, int, Callable[..., object], tuple[Any, ...]]
 
-#: Slots a second: a power of two, so that slots have exact limits. A slot of a thousand nodes has about a hundred entries.
+#: Slots a second: a power of two, so that slots have exact limits. A thousand nodes have a hundred entries in one.
 _SLOTS = 128
 #: What is due later than this, in seconds, is not told apart by slots.
 _FAR = 2.0**40

@@ -25,7 +25,7 @@ from netlayer.testing.errors import SimulationError
 from netlayer.testing.listening import SimulatedConnector, SimulatedPort
 from netlayer.testing.names import SimulatedResolver
 from netlayer.testing.system_events import SystemEvents
-from netlayer.testing.timers import SimulatedCall
+from netlayer.testing.timers import CALLED, SimulatedCall
 
 if TYPE_CHECKING:
     from netlayer.testing.host import SimulatedHost
@@ -270,7 +270,7 @@ class SimulatedReactor(SystemEvents):
         if call.time > self._floor:
             self._floor = call.time
         del self._calls[call]
-        call._begin()
+        call.state = CALLED
         self._internet.record(b"timer", self._host.number)
         try:
             call.func(*call.args, **call.kw)

@@ -13,21 +13,22 @@ from zope.interface import implementer
 if TYPE_CHECKING:
     from netlayer.testing.reactor import SimulatedReactor
 
-__all__ = ["SimulatedCall"]
+__all__ = ["CALLED", "CANCELLED", "PENDING", "SimulatedCall"]
 
-_PENDING, _CALLED, _CANCELLED = range(3)
+PENDING, CALLED, CANCELLED = range(3)
 
 
 @implementer(IDelayedCall)
 class SimulatedCall:
     """One delayed call.
 
-    The internet's heap keeps an entry for it even when it was cancelled or moved; the reactor looks when it comes up.
+    The internet's queue keeps an entry for it even when it was cancelled or moved; the reactor looks when it comes up.
 
     :ivar time: when it is due, in seconds of the process's clock.
+    :ivar state: whether it is pending, was called, or was cancelled.
     """
 
-    __slots__ = ("_reactor", "_state", "args", "func", "kw", "time")
+    __slots__ = ("_reactor", "args", "func", "kw", "state", "time")
 
     def __init__(
         self,
@@ -42,10 +43,10 @@ class SimulatedCall:
         self.args = args
         self.kw = kw
         self._reactor = reactor
-        self._state = _PENDING
+        self.state = PENDING
 
     def __repr__(self) -> str:
-        state = ("due", "called", "cancelled")[self._state]
+        state = ("due", "called", "cancelled")[self.state]
         return f"<SimulatedCall {state} at {self.time:.6f} s, {named(self.func)}>"
 
     def getTime(self) -> float:
@@ -54,12 +55,12 @@ class SimulatedCall:
 
     def active(self) -> bool:
         """Tell whether the call is neither made nor cancelled."""
-        return self._state == _PENDING
+        return self.state == PENDING
 
     def cancel(self) -> None:
         """Do not make the call."""
         self._require_pending()
-        self._state = _CANCELLED
+        self.state = CANCELLED
         self._reactor._forget_call(self)
 
     def delay(self, secondsLater: float) -> None:
@@ -77,14 +78,10 @@ class SimulatedCall:
         if earlier:
             self._reactor._schedule(self)
 
-    def _begin(self) -> None:
-        """The call is about to be made."""
-        self._state = _CALLED
-
     def _require_pending(self) -> None:
-        if self._state == _CALLED:
+        if self.state == CALLED:
             raise AlreadyCalled
-        if self._state == _CANCELLED:
+        if self.state == CANCELLED:
             raise AlreadyCancelled
 
 
