@@ -9,6 +9,7 @@ from typing import Any
 
 from netlayer.errors import RemoteProtocolError
 from netlayer.interfaces import IIdentity, IWallClock
+from netlayer.known_peers import KnownPeers
 from netlayer.sansio.tickets import Claim, Tickets, key_fingerprint
 from netlayer.wire.messages import Record, Ticket
 
@@ -22,9 +23,13 @@ class Claims:
     """Judges claims to ids.
 
     :param reactor: tells the time of day if it provides :class:`~netlayer.interfaces.IWallClock`.
+    :ivar known_peers: the keys that the node has met before.
     """
 
-    def __init__(self, reactor: Any, *, network: str, node_id: int, identity: IIdentity) -> None:
+    def __init__(
+        self, reactor: Any, *, network: str, node_id: int, identity: IIdentity, known_peers: KnownPeers
+    ) -> None:
+        self.known_peers = known_peers
         self.wall_seconds = reactor.wall_seconds if IWallClock.providedBy(reactor) else time.time
         self._network = network
         self._node_id = node_id

@@ -16,8 +16,10 @@ from typing import Any, ClassVar, NoReturn
 from twisted.python import usage
 
 from netlayer.addresses import parse_node_id
+from netlayer.data_directory import DataDirectory
 from netlayer.errors import ConfigurationError
 from netlayer.identity import IDENTITY_FILE, Identity, fingerprint_text, parse_fingerprint
+from netlayer.known_peers import KNOWN_PEERS_FILE, DamagedPeers, read_known_peers, write_known_peers
 from netlayer.stores.file import BINDINGS_FILE, BindingFile, DamagedFile
 
 __all__ = ["main"]
@@ -182,6 +184,66 @@ def bindings_of(data_dir: str) -> Iterator[BindingFile]:
         raise ConfigurationError(f"{path} is damaged: {error}") from None
 
 
+class KnownOptions(Command):
+    """``netlayer known``."""
+
+    synopsis = "DATA_DIR"
+    longdesc = (
+        "Print the keys that the node whose data directory this is has met: an id or an address and the fingerprint, "
+        "in each line. The node links to nobody else under that id, or at that address."
+    )
+    optParameters: ClassVar[list[list[Any]]] = [
+        [
+            "forget",
+            None,
+            None,
+            "Forget the key of this id or address, and all else known of it. The node must not run.",
+        ],
+    ]
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the directory."""
+        if len(arguments) != 1:
+            raise usage.UsageError("it takes one argument, the data directory of a node")
+        self["data-dir"] = arguments[0]
+
+    def run(self) -> None:
+        """Print what is known, or forget a part of it."""
+        directory = Path(self["data-dir"])
+        if not (directory / IDENTITY_FILE).exists():
+            raise ConfigurationError(f"{directory} holds no {IDENTITY_FILE}; nodes make one")
+        path = directory / KNOWN_PEERS_FILE
+        try:
+            if self["forget"] is not None:
+                self._forget(directory, path)
+                return
+            for entries in read_known_peers(path).values():
+                for who, key in entries.items():
+                    print(f"{who} {fingerprint_text(key)}")
+        except DamagedPeers as error:
+            raise ConfigurationError(f"{path} is damaged: {error}") from None
+
+    def _forget(self, directory: Path, path: Path) -> None:
+        held = DataDirectory.open(directory)
+        try:
+            networks = read_known_peers(path)
+            text: str = self["forget"]
+            keys = {key for entries in networks.values() for who, key in entries.items() if str(who) == text}
+            if not keys:
+                raise ConfigurationError(f"nothing is known of {text}")
+            left = {
+                network: {who: key for who, key in entries.items() if key not in keys}
+                for network, entries in networks.items()
+            }
+            write_known_peers(path, left)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+        finally:
+            held.release()
+        for key in keys:
+            print(f"{fingerprint_text(key)} is forgotten")
+
+
 class Options(Command):
     """All commands."""
 
@@ -191,6 +253,7 @@ class Options(Command):
         ["secret", None, SecretOptions, "Print a new network secret."],
         ["identity", None, IdentityOptions, "Print the fingerprint of a node's key."],
         ["bindings", None, BindingsOptions, "Print which key holds which id, or free an id."],
+        ["known", None, KnownOptions, "Print the keys that a node has met, or forget one."],
         ["ban", None, BanOptions, "Keep a key out."],
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any, cast
 
 import attrs
@@ -29,12 +30,14 @@ from netlayer.errors import (
     DeliveryError,
     LinkLost,
     NodeStopped,
+    PeerIdentityMismatch,
     PeerUnreachable,
     RemoteProtocolError,
 )
 from netlayer.handling import handling
-from netlayer.identity import Identity
+from netlayer.identity import Identity, fingerprint_text
 from netlayer.interfaces import IIdentity
+from netlayer.known_peers import KnownPeers
 from netlayer.nodelog import NodeLog
 from netlayer.peer import PeerProtocol
 from netlayer.remote import Remote
@@ -93,6 +96,7 @@ class PeerFactory(Factory):
     :param protocol: the subclass of :class:`PeerProtocol` to build for each connection.
     :param rng: where jitter and stream ids come from; by default the operating system's.
     :param observer: is told of links; see :class:`~netlayer.factory.LinkObserver`.
+    :param known_peers: the file of the keys that the node has met; whoever starts the factory loads it.
     :raises ConfigurationError: when a value makes no sense.
 
     :ivar application: free for the application, which finds it as ``self.factory.application`` in its protocols.
@@ -121,6 +125,7 @@ class PeerFactory(Factory):
         protocol: type[PeerProtocol] = PeerProtocol,
         rng: random.Random | None = None,
         observer: LinkObserver | None = None,
+        known_peers: Path | None = None,
     ) -> None:
         if not isinstance(network, str) or not 1 <= len(network) <= 64 or not network.isprintable():
             raise ConfigurationError(f"a network is named by 1 to 64 printable characters, not {network!r}")
@@ -150,7 +155,13 @@ class PeerFactory(Factory):
             secrets=self.admission.secrets,
         )
         self.log = NodeLog(self.local.node_id)
-        self.claims = Claims(reactor, network=network, node_id=self.local.node_id, identity=self.identity)
+        self.claims = Claims(
+            reactor,
+            network=network,
+            node_id=self.local.node_id,
+            identity=self.identity,
+            known_peers=KnownPeers(known_peers, network=network, clock=reactor, log=self.log),
+        )
         self.security = self.identity.security(reactor)
         self._connections: dict[Driver, None] = {}  # ordered by age
         self._strangers = Strangers(self.local.node_id, self.settings, reactor)
@@ -368,6 +379,9 @@ class PeerFactory(Factory):
             self.violated(protocol, error)
             protocol._reject(RejectCode.PROTOCOL_VIOLATION, error.reason)
             return
+        if self.claims.known_peers.contradicts(said.node_id, fingerprint):
+            self._refuse_stranger(protocol)
+            return
         holder = self.remotes.find(said.node_id)
         if holder is None or holder.link is None or holder.fingerprint == fingerprint:
             self._accept(protocol)
@@ -451,6 +465,15 @@ class PeerFactory(Factory):
         text = f"id {protocol.introduction.node_id} is held by another key that is linked"
         # A holder that says goodbye right now may be the predecessor of who asks.
         protocol._reject(RejectCode.ID_TAKEN, text, CLONE_RETRY if holder.is_parting else self.id_taken_retry)
+
+    def _refuse_stranger(self, protocol: Driver) -> None:
+        """Refuse who has the id of a peer that is known by another key."""
+        known = self.claims.known_peers.key_of(protocol.introduction.node_id)
+        if protocol.dialed and known is not None:
+            protocol._abort(PeerIdentityMismatch(fingerprint_text(known), fingerprint_text(protocol.fingerprint)))
+        else:
+            text = f"id {protocol.introduction.node_id} is known here to be another key's"
+            protocol._reject(RejectCode.ID_TAKEN, text, self.id_taken_retry)
 
     def _is_allowed(self, node_id: int, fingerprint: bytes) -> bool:
         try:

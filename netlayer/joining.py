@@ -209,6 +209,8 @@ class Joining:
         factory = self._factory
         if record.node_id == factory.local.node_id or record.fingerprint == factory.local.fingerprint:
             return None
+        if factory.claims.known_peers.contradicts(record.node_id, record.fingerprint):
+            return None
         before = self._directory.get(record.node_id)
         try:
             if before is not None and factory.claims.is_beaten(record, before):

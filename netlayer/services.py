@@ -34,6 +34,7 @@ from netlayer.handling import handling
 from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore, IIdentity
 from netlayer.joining import FirstAnswer, Joining
+from netlayer.known_peers import KNOWN_PEERS_FILE
 from netlayer.listening import Listening
 from netlayer.peer import PeerProtocol
 from netlayer.remote import Remote
@@ -131,6 +132,7 @@ class PeerService(Service, LinkObserver):
                 admission=rule,
                 rng=rng,
                 observer=self,
+                known_peers=data_dir.path / KNOWN_PEERS_FILE if data_dir is not None else None,
                 **options,
             )
         except BaseException:
@@ -284,6 +286,8 @@ class PeerService(Service, LinkObserver):
         """A link stands."""
         said = protocol.introduction
         self._linked_since[protocol] = self._reactor.seconds()
+        if not said.ephemeral and self._is_remembered(protocol):
+            self.factory.claims.known_peers.learn(said.node_id, protocol.fingerprint)
         self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
         self._wanted.linked(protocol)
         if not protocol.is_bootstrap:
@@ -338,6 +342,7 @@ class PeerService(Service, LinkObserver):
             self._listening.bind(self.factory)
             if self._data_directory is not None:
                 self._data_directory.note_process()
+            self.factory.claims.known_peers.load()
             await self._open_store()
             self._stop_with_reactor()
             address = self._advertise or self._listening.advertised
@@ -353,6 +358,11 @@ class PeerService(Service, LinkObserver):
             raise NodeStopped
         self._state = "running"
         return self.status
+
+    def _is_remembered(self, protocol: Driver) -> bool:
+        """Tell whether the key of a peer is known by its id from now on."""
+        has_ticket = self.factory.claims.standing(protocol.record).ticket is not None
+        return has_ticket or self._wanted.is_meant(protocol)
 
     def _factory_options(self) -> dict[str, Any]:
         """Return what this kind of factory is given besides."""
@@ -393,6 +403,7 @@ class PeerService(Service, LinkObserver):
         await self._listening.close()
         await self.factory.stop()
         await self._close_store()
+        self.factory.claims.known_peers.close()
         if self._data_directory is not None:
             self._data_directory.release()
         self._state = "stopped"
@@ -508,6 +519,9 @@ class BootstrapService(PeerService):
         return self.factory.listed()
 
     # ---- private
+
+    def _is_remembered(self, protocol: Driver) -> bool:
+        return self._wanted.is_meant(protocol)  # about all others its bindings tell
 
     def _factory_options(self) -> dict[str, Any]:
         if self._store is None and self._data_directory is not None:

@@ -209,6 +209,14 @@ class WantedPeers:
             or (wanted.reason is not Reason.BOOTSTRAP and wanted.node_id == protocol.introduction.node_id)
         ]
 
+    def is_meant(self, protocol: Driver) -> bool:
+        """Tell whether a link leads to somebody whom this node was told to dial, and has dialed."""
+        return any(
+            wanted.reason is not Reason.MET
+            and (wanted.fingerprint == protocol.fingerprint or wanted.dialer.has_dialed(protocol))
+            for wanted in self._wanted.values()
+        )
+
     def drop(self, wanted: Wanted) -> None:
         """Want a peer no longer."""
         for key in [key for key, other in self._wanted.items() if other is wanted]:
@@ -258,7 +266,10 @@ class WantedPeers:
 
     def _pinned(self, wanted: Wanted) -> bytes | None:
         """Return the key that has to answer; any may if the last was ephemeral, except for a peer that was met."""
-        return wanted.fingerprint if not wanted.ephemeral or wanted.reason is Reason.MET else None
+        if wanted.reason is Reason.MET or not wanted.ephemeral:
+            return wanted.fingerprint
+        known_peers = self._factory.claims.known_peers
+        return known_peers.key_of(wanted.expected_id) or known_peers.key_of(wanted.address)
 
     def _given_up(self, wanted: Wanted) -> bool:
         """Drop a peer that has been away for too long, or that nobody sends to any more; return whether it was."""
@@ -279,6 +290,8 @@ class WantedPeers:
     def _answered(self, wanted: Wanted, protocol: PeerProtocol) -> PeerProtocol:
         known = wanted.fingerprint == protocol.fingerprint
         self._learn(wanted, protocol)
+        if wanted.expected_id is None and not wanted.ephemeral:
+            self._factory.claims.known_peers.learn(wanted.address, protocol.fingerprint)
         if not known:
             self._discovered(wanted, protocol)
         return protocol

@@ -12,7 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from netlayer import Identity
 from netlayer.admission import Admission
 from netlayer.command import main
+from netlayer.data_directory import DataDirectory
 from netlayer.identity import fingerprint_text
+from netlayer.known_peers import read_known_peers, write_known_peers
 from netlayer.sansio.registry import Binding
 from netlayer.stores.file import BindingFile
 from tests.directories import new_directory
@@ -99,6 +101,29 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("no key holds the id 9", self.mistake("ban", str(directory), "9"))
         self.assertIn("'sha256:12'", self.mistake("ban", str(directory), "sha256:12"))
 
+    def test_known(self) -> None:
+        """What a node has met is printed, and forgotten while it does not run: the key, wherever it is known."""
+        directory = new_directory(self)
+        self.run_command("identity", "--create", str(directory))
+        a, b = bytes([1]) * 32, bytes([2]) * 32
+        write_known_peers(directory / "known_peers", {"default": {7: a, "tcp:h:1": a, 8: b}, "other": {7: b}})
+        printed = self.run_command("known", str(directory)).splitlines()
+        self.assertEqual(
+            printed, [f"{who} {fingerprint_text(k)}" for who, k in ((7, a), ("tcp:h:1", a), (8, b), (7, b))]
+        )
+        held = DataDirectory.open(directory)
+        self.assertIn("is in use", self.mistake("known", str(directory), "--forget", "tcp:h:1"))
+        held.release()
+        self.assertEqual(
+            self.run_command("known", str(directory), "--forget", "tcp:h:1"), f"{fingerprint_text(a)} is forgotten\n"
+        )
+        self.assertEqual(read_known_peers(directory / "known_peers"), {"default": {8: b}, "other": {7: b}})
+        self.assertIn("nothing is known of 9", self.mistake("known", str(directory), "--forget", "9"))
+        (directory / "known_peers").write_text("nonsense")
+        for more in ((), ("--forget", "8")):
+            self.assertIn("known_peers is damaged", self.mistake("known", str(directory), *more))
+        self.assertIn("holds no identity.pem", self.mistake("known", str(new_directory(self))))
+
     def test_no_bindings(self) -> None:
         """A directory without bindings, or with damaged ones, is told by its path; nothing is made or moved."""
         directory = new_directory(self)
@@ -122,5 +147,5 @@ class CommandTests(SynchronousTestCase):
         """Help tells of every command."""
         with redirect_stdout(StringIO()) as out:
             self.assertRaises(SystemExit, main, ["--help"])
-        for word in ("secret", "identity", "bindings", "ban"):
+        for word in ("secret", "identity", "bindings", "known", "ban"):
             self.assertIn(word, out.getvalue())

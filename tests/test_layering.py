@@ -22,7 +22,7 @@ LAYERS = (
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
     " sansio.streams sansio.tickets sansio.violations",
-    "interfaces stores stores.memory stores.file stores.sqlite alarm data_directory claims"
+    "interfaces stores stores.memory stores.file stores.sqlite alarm data_directory known_peers claims"
     " tls plaintext identity strangers attempt remote remotes handling driver peer factory bootstrap",
     "dialing directory joining listening sending wanted",
     "services",

@@ -11,7 +11,9 @@ from zope.interface import implementer
 
 from netlayer import Identity
 from netlayer.errors import ConfigurationError, JoinRefused, PeerIdentityMismatch
+from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore
+from netlayer.known_peers import read_known_peers
 from netlayer.nodelog import NodeLog
 from netlayer.sansio.registry import Binding, Holdings
 from netlayer.sansio.tickets import CLOCK_TOLERANCE, LIFETIME, issue_ticket
@@ -399,6 +401,110 @@ class TicketTests(IdsTestCase):
         other = await self.start(3, nine)
         record = Record(2, key.fingerprint, (), 1, False, node.factory.local.ticket)
         self.assertIsNotNone(other.factory.claims.judge(record).ticket, "the one vouches for the other")
+
+
+class KnownPeersTests(IdsTestCase):
+    """What a node with a data directory remembers of those it has met."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.home = new_directory(self) / "node"
+
+    def known(self) -> dict[int | str, bytes]:
+        """Return what the node has written down, when it has stopped."""
+        return read_known_peers(self.home / "known_peers").get("default", {})
+
+    async def test_remembered(self) -> None:
+        """Lasting keys are remembered if a ticket proves their id or the node was told to dial them; no others."""
+        bootstrap = await self.start_bootstrap()
+        keys = {node_id: self.stored_identity() for node_id in (2, 3, 4)}
+        ephemeral = await self.start(6, bootstrap)
+        proven = await self.start(2, bootstrap, identity=keys[2])
+        configured = await self.start(3, identity=keys[3])
+        node = await self.start(5, bootstrap, data_dir=self.home, peers=[configured.info])
+        await self.linked_stranger(node, 4, identity=keys[4], said={"ephemeral": False})
+        await until(lambda: node.peer_ids == {2, 3, 4, 6})
+        await node.shutdown()
+        where = f"{HOST}:{bootstrap.port}"
+        expected = {1: self.key, where: self.key, 2: proven.factory.identity, 3: keys[3]}
+        self.assertEqual(self.known(), {who: key.fingerprint for who, key in expected.items()})
+        self.assertNotIn(ephemeral.factory.identity.fingerprint, self.known().values())
+
+    async def met(self) -> tuple[Any, Any]:
+        """Return a peer, of id 2, and a node that knows it from before; the bootstrap node is gone."""
+        bootstrap = await self.start_bootstrap()
+        peer = await self.start(2, bootstrap, identity=self.stored_identity())
+        node = await self.start(5, bootstrap, data_dir=self.home)
+        await until(lambda: node.peer_ids == {2})
+        for each in (node, bootstrap):
+            await each.shutdown()
+        return peer, await self.start(5, data_dir=self.home, settings=settings(retry_count=0))
+
+    async def test_another_key_comes(self) -> None:
+        """Who comes by the id of a known peer with another key is refused, with a ticket, too, and the log tells."""
+        peer, node = await self.met()
+        key = self.stored_identity()
+        for ticket in (None, self.ticket(key, 2)):
+            stranger = await self.stranger(node, 2, identity=key)
+            stranger.say(stranger.hello(ephemeral=False, ticket=ticket))
+            reject = await stranger.refused()
+            self.assertEqual((reject.code, reject.retry_after), (RejectCode.ID_TAKEN, 2.0))
+        (told,) = self.logged("warn", node=5, containing="peer 2 is refused: it is known by the key")
+        self.assertIn(fingerprint_text(key.fingerprint), told)
+        await node.send_data(peer.info, "x")
+        self.assertEqual(peer.data, ["x"])
+
+    async def test_another_key_is_dialed(self) -> None:
+        """A send to the address of another key is a mismatch that names both, and nothing is said to that key."""
+        peer, node = await self.met()
+        impostor = await self.start(2, identity=self.stored_identity())
+        error = await self.expect(PeerIdentityMismatch, node.send_data(impostor.info, "x"))
+        keys = (peer.factory.identity, impostor.factory.identity)
+        self.assertEqual((error.expected, error.found), tuple(fingerprint_text(key.fingerprint) for key in keys))
+        self.assertEqual((impostor.hooks, impostor.data), ([], []))
+
+    async def test_another_bootstrap_node(self) -> None:
+        """At the address of a bootstrap node that is known, another key is not joined, though it has the same id."""
+        bootstrap = await self.start_bootstrap()
+        port = bootstrap.port
+        await (await self.start(5, bootstrap, data_dir=self.home)).shutdown()
+        await bootstrap.shutdown()
+        other = await self.bootstrap(identity=self.stored_identity(), port=port)
+        node = await self.start(5, other, data_dir=self.home)
+        self.assertFalse(node.status.joined)
+        self.assertIn(fingerprint_text(self.key.fingerprint), str(node.status.bootstraps[0].last_error))
+        self.assertTrue(self.logged("error", node=5, containing="expected sha256:"))
+        await other.shutdown()
+        await self.start_bootstrap(port=port)
+        await until(lambda: node.status.joined)
+
+    async def test_unknown_address(self) -> None:
+        """A bootstrap node at a new address that has the id of a known peer is a mismatch."""
+        _, node = await self.met()
+        await node.shutdown()
+        other = await self.bootstrap(2)
+        node = await self.start(5, other, data_dir=self.home, settings=settings(retry_count=0))
+        self.assertFalse(node.status.joined)
+        self.assertIn("expected sha256:", str(node.status.bootstraps[0].last_error))
+
+    async def test_told_by_bootstrap(self) -> None:
+        """What a bootstrap node tells of another key for a known id is not believed."""
+        _, node = await self.met()
+        await node.shutdown()
+        bootstrap = await self.bootstrap(9, identity=self.stored_identity())
+        other = await self.start(2, bootstrap)
+        node = await self.start(5, bootstrap, data_dir=self.home)
+        self.assertTrue(node.status.joined)
+        self.assertEqual((node.peer_ids, other.peer_ids), (set(), set()))
+        self.assertTrue(self.logged("warn", node=5, containing="peer 2 is refused"))
+
+    async def test_damaged(self) -> None:
+        """With a damaged file the node starts, says so, and learns anew."""
+        _, node = await self.met()
+        await node.shutdown()
+        (self.home / "known_peers").write_text("nonsense")
+        await self.start(5, data_dir=self.home)
+        self.assertTrue(self.logged("error", node=5, containing="known_peers is damaged"))
 
 
 class _NoMemory:

@@ -1,0 +1,202 @@
+"""The keys that a node has met, kept in its data directory: who has an id or an address later has to be the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from netlayer.errors import ConfigurationError, NetlayerError
+from netlayer.identity import fingerprint_text, parse_fingerprint
+from netlayer.nodelog import NodeLog
+
+__all__ = ["KNOWN_PEERS_FILE", "DamagedPeers", "KnownPeers", "read_known_peers", "write_known_peers"]
+
+#: The name of the file in a data directory.
+KNOWN_PEERS_FILE = "known_peers"
+#: Keys and addresses that are remembered at most, which makes a file of some 1.5 MB.
+MAX_KNOWN = 16384
+#: Bytes of a longer file are not read.
+MAX_FILE = 16 * 1024 * 1024
+#: Keys that contradict what is known are each told once, and so many of them at most.
+MAX_TOLD = 1000
+#: Seconds between what is learned and that it is written, and so between two times that the file is written.
+WRITE_AFTER = 1.0
+
+_HEAD = "# keys that this node has met; 'netlayer known --forget' removes them"
+#: Known keys, by the id that they hold or by the address at which they answer.
+Entries = dict[int | str, bytes]
+
+
+class DamagedPeers(NetlayerError):
+    """A file of known peers does not tell what was written to it."""
+
+
+def read_known_peers(path: Path) -> dict[str, Entries]:
+    """Return what a file tells of each network; nothing if there is none.
+
+    :raises ConfigurationError: when it can't be read.
+    :raises DamagedPeers: when it does not tell what was written to it.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+    body, _, last = content.removesuffix(b"\n").rpartition(b"\n")
+    if last != _checksum(body + b"\n"):
+        raise DamagedPeers("its checksum is wrong")
+    networks: dict[str, Entries] = {}
+    try:
+        for line in body.decode().split("\n")[1:]:
+            kind, rest = line.split(" ", 1)
+            if kind == "network":
+                entries = networks.setdefault(rest, {})
+                continue
+            key, who = rest.split(" ", 1)
+            entries[int(who) if kind == "id" else who] = parse_fingerprint(key)
+    except (ValueError, UnboundLocalError):  # another version, with a checksum of the same kind
+        raise DamagedPeers("it is written in another way") from None
+    return networks
+
+
+def write_known_peers(path: Path, networks: Mapping[str, Entries]) -> None:
+    """Replace a file, in one step.
+
+    :raises OSError: when that can't be done.
+    """
+    lines = [_HEAD]
+    for network, entries in networks.items():
+        lines.append(f"network {network}")
+        lines += [f"{'id' if isinstance(who, int) else 'at'} {fingerprint_text(k)} {who}" for who, k in entries.items()]
+    body = "".join(f"{line}\n" for line in lines).encode()
+    temporary = path.with_name(f"{path.name}.tmp")
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(body + _checksum(body) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class KnownPeers:
+    """What one node has learned, this time and the times before.
+
+    :param path: of the file, which belongs to nobody else while the node runs; None to remember nothing.
+    """
+
+    def __init__(self, path: Path | None, *, network: str, clock: IReactorTime, log: NodeLog) -> None:
+        self._path = path
+        self._network = network
+        self._clock = clock
+        self._log = log
+        self._entries: Entries = {}
+        self._networks = {network: self._entries}  # a data directory may have been used in others
+        self._writing: IDelayedCall | None = None
+        self._told: dict[object, None] = {}
+
+    def load(self) -> None:
+        """Read the file. One that is damaged is moved aside, which is an ERROR in the log.
+
+        :raises ConfigurationError: when it can't be read.
+        """
+        if self._path is None:
+            return
+        try:
+            networks = read_known_peers(self._path)
+            self._entries = networks.setdefault(self._network, {})
+            self._networks = networks
+        except DamagedPeers as damage:
+            aside = _free_name(self._path)
+            os.replace(self._path, aside)
+            self._log.error(
+                "{path} is damaged ({damage}) and is now {aside}; the next key that is met with an id is believed",
+                path=str(self._path),
+                damage=str(damage),
+                aside=str(aside),
+            )
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        if self._writing is not None:
+            self._writing.cancel()
+            self._write()
+
+    def key_of(self, who: int | str | None) -> bytes | None:
+        """Return the fingerprint that is known of an id, or of whoever answers at an address; None if none is."""
+        return self._entries.get(who) if who is not None else None
+
+    def learn(self, who: int | str, fingerprint: bytes) -> None:
+        """Remember who holds an id, or answers at an address, unless another key is known there.
+
+        :param fingerprint: of a key that lasts. If it is known to hold another id, it has given that up.
+        """
+        if self._path is None or who in self._entries or (isinstance(who, str) and not who.isprintable()):
+            return
+        if isinstance(who, int):
+            for former in [each for each, key in self._entries.items() if key == fingerprint and isinstance(each, int)]:
+                del self._entries[former]
+        if sum(map(len, self._networks.values())) >= MAX_KNOWN:
+            if self._is_news("full"):
+                self._log.warn("{count} keys are known, and no more are remembered", count=MAX_KNOWN)
+            return
+        self._entries[who] = fingerprint
+        self._write_soon()
+
+    def replace(self, former: bytes, fingerprint: bytes) -> None:
+        """Have a key take the place of another one, which has agreed to that."""
+        changed = [who for who, key in self._entries.items() if key == former]
+        for who in changed:
+            self._entries[who] = fingerprint
+        if changed:
+            self._write_soon()
+
+    def contradicts(self, node_id: int, fingerprint: bytes) -> bool:
+        """Tell whether another key is known to hold an id; the log has a WARNING, once for each pair."""
+        known = self._entries.get(node_id)
+        if known is None or known == fingerprint:
+            return False
+        if self._is_news((node_id, fingerprint)):
+            self._log.warn(
+                "peer {peer} is refused: it is known by the key {known}, not {found}",
+                peer=node_id,
+                known=fingerprint_text(known),
+                found=fingerprint_text(fingerprint),
+            )
+        return True
+
+    # ---- private
+
+    def _is_news(self, what: object) -> bool:
+        """Tell whether the log has not said something yet; of very many things nothing more is said."""
+        if what in self._told or len(self._told) >= MAX_TOLD:
+            return False
+        self._told[what] = None
+        return True
+
+    def _write_soon(self) -> None:
+        if self._writing is None:
+            self._writing = self._clock.callLater(WRITE_AFTER, self._write)
+
+    def _write(self) -> None:
+        self._writing = None
+        assert self._path is not None
+        try:
+            write_known_peers(self._path, self._networks)
+        except OSError as error:
+            self._log.error("{path} can't be written: {error}", path=str(self._path), error=error.strerror or error)
+
+
+def _checksum(body: bytes) -> bytes:
+    return b"# " + hashlib.sha256(b"netlayer known peers 1\0" + body).hexdigest()[:32].encode()
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return aside
