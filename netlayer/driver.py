@@ -285,7 +285,9 @@ class Driver(Protocol):
             self._flushing = self._clock.callLater(0, self._flush_queued)
 
     def _packet_handled(self, packet: DataPacket, failure: str | None) -> None:
-        self._act(self._connection.packet_handled(packet, failure, self._clock.seconds()))
+        events = self._connection.packet_handled(packet, failure, self._clock.seconds())
+        if events or not self._in_turn:
+            self._act(events)
 
     def _sending_paused(self) -> None:
         call_hook(self, self.sending_paused)

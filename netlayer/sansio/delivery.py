@@ -45,6 +45,11 @@ __all__ = ["Delivery"]
 
 S = TypeVar("S", bound=Select)
 
+# Members of an IntEnum are slow to find and to pack, and packets are many.
+_DATA, _DATA_PART = int(MessageType.DATA), int(MessageType.DATA_PART)
+_BROADCAST, _REDELIVERED, _RECEIPT_NOW = int(Flag.BROADCAST), int(Flag.REDELIVERED), int(Flag.RECEIPT_NOW)
+_KNOWN_FLAGS = _BROADCAST | _REDELIVERED | _RECEIPT_NOW
+
 
 class Delivery:
     """Everything that is under way to and from one peer.
@@ -52,6 +57,9 @@ class Delivery:
     Packets that end are collected; :meth:`take_settled` hands them over, and the driver tells whoever waits.
 
     :ivar settled: the packets that :meth:`take_settled` would return.
+    :ivar queue_limit: bytes from which on packets are refused, or those of handlers from twice as many on. More than
+        two windows can't be in flight, so no more may wait; a peer that has not told its window is taken to have the
+        same as this node.
     :ivar can_dial: whether this node has an address of the peer. Without one, what was never written fails when the
         session ends.
     """
@@ -73,6 +81,7 @@ class Delivery:
         self._attached = False
         self._accepts_new = False
         self._window = settings.window
+        self.queue_limit = min(settings.queue_limit // 2, settings.window)
         self._max_packet = settings.max_packet
         self._part_size = settings.buffer_size
         self._part_from = 0  # how much of the packet at the cursor was written
@@ -141,10 +150,10 @@ class Delivery:
         end = start + self._part_size
         if end < len(payload):
             self._part_from = end
-            return encode_data(MessageType.DATA_PART, packet.flags, packet.tag, payload[start:end])
+            return encode_data(_DATA_PART, packet.flags, packet.tag, payload[start:end])
         self._part_from = 0
         outgoing.wrote(packet)
-        return encode_data(MessageType.DATA, packet.flags, packet.tag, payload[start:] if start else payload)
+        return encode_data(_DATA, packet.flags, packet.tag, payload[start:] if start else payload)
 
     @property
     def has_begun(self) -> bool:
@@ -191,7 +200,7 @@ class Delivery:
         if len(body) < DATA_HEADER_SIZE:
             raise RemoteProtocolError("a DATA message without flags and tag")
         flags, tag = body[0], body[1]
-        if flags & ~7:
+        if flags & ~_KNOWN_FLAGS:
             raise RemoteProtocolError(f"unknown flags {flags:#x} in a DATA message")
         if incoming.unreceipted >= 2 * settings.window and not self._reassembly.has_begun:
             raise RemoteProtocolError(f"{incoming.unreceipted} bytes without a receipt, window {settings.window}")
@@ -202,11 +211,11 @@ class Delivery:
         return DataPacket(
             sender_id,
             value,
-            flags & Flag.BROADCAST != 0,
-            flags & Flag.REDELIVERED != 0,
+            flags & _BROADCAST != 0,
+            flags & _REDELIVERED != 0,
             incoming,
             incoming.arrived(len(payload) + PACKET_OVERHEAD),
-            flags & Flag.RECEIPT_NOW != 0,
+            flags & _RECEIPT_NOW != 0,
         )
 
     def handler_finished(self, packet: DataPacket, failure: str | None) -> bool:
@@ -246,6 +255,7 @@ class Delivery:
         self._accepts_new = True
         self._forget_at = None
         self._window = window
+        self.queue_limit = min(self._settings.queue_limit // 2, window)
         self._max_packet = min(max_packet, self._settings.max_packet)
         self._part_size = min(self._settings.buffer_size, max(max_frame, MIN_MAX_FRAME) - 1 - DATA_HEADER_SIZE)
         if self.session is None:
@@ -315,15 +325,6 @@ class Delivery:
         self._queue.close()
 
     @property
-    def queue_limit(self) -> int:
-        """Bytes from which on packets are refused, or those of handlers from twice as many on.
-
-        More than two windows can't be in flight, so no more may wait. A peer that has not told its window is taken to
-        have the same as this node.
-        """
-        return min(self._settings.queue_limit // 2, self._window)
-
-    @property
     def idle(self) -> bool:
         """Whether nothing would be lost if this object were dropped."""
         return self.session is None and not self.queued
@@ -382,7 +383,7 @@ class Delivery:
             if packet.settled:  # its caller was told that the outcome is unknown
                 self._queue.discharge(packet)
             else:
-                packet.flags |= Flag.REDELIVERED
+                packet.flags |= _REDELIVERED
                 again.append(packet)
         self._queue.put_first(again)
 

@@ -359,6 +359,8 @@ _TYPES: dict[type[Message], MessageType] = {
     Peers: MessageType.PEERS,
 }
 _RAW: dict[int, type[Ping] | type[Pong]] = {MessageType.PING: Ping, MessageType.PONG: Pong}
+# Members of an IntEnum are slow to find and to pack, and frames are many.
+_NUMBERS = {message: int(kind) for message, kind in _TYPES.items()}
 _encode = msgspec.msgpack.Encoder().encode
 _decoders = {int(kind): msgspec.msgpack.Decoder(message) for message, kind in _TYPES.items() if kind not in _RAW}
 
@@ -368,7 +370,7 @@ _OPAQUE_SIZE = 8  # a counter or a time stamp fits
 def encode_message(message: Message) -> bytes:
     """Return the frame of a control message."""
     body = message.opaque if isinstance(message, (Ping, Pong)) else _encode(message)
-    return encode_frame(_TYPES[type(message)], body)
+    return encode_frame(_NUMBERS[type(message)], body)
 
 
 _TICKET_STATEMENT = b"netlayer ticket 1\0"
