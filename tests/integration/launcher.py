@@ -176,6 +176,7 @@ class Forking:
             return False
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # even if the tests themselves run in background
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         for number, descriptor in enumerate(standard):
             os.dup2(descriptor, number)
             os.close(descriptor)

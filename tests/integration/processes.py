@@ -60,8 +60,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def interruptible() -> None:
-    """Have Ctrl-C mean in a new process what it means at a terminal, even if the tests themselves run in background."""
+    """Have keys mean in a new process what they mean at a terminal, even if the tests themselves run in background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 class Script:

@@ -15,6 +15,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.testing.command import execute
+from tests.integration.processes import interruptible
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = "tests.testing.scenarios"
@@ -97,6 +98,7 @@ class CommandTests(SynchronousTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=interruptible,
         )
         assert process.stdout is not None
         process.stdout.readline()  # of the first run that has failed
