@@ -64,6 +64,7 @@ class Driver(Protocol):
         self._flushing: IDelayedCall | None = None
         self._abort_timer: IDelayedCall | None = None
         self._probe_timer: IDelayedCall | None = None
+        self.linked_at = 0.0  # by the clock of the reactor; of no meaning before that
         self._probes: list[Deferred[bool]] = []
 
     def connectionMade(self) -> None:
@@ -373,7 +374,7 @@ class Driver(Protocol):
         self._ping()  # measures the round trip
         address = said.addresses[0] if said.addresses else self.transport.getPeer()
         self.peer = PeerInfo(said.node_id, getattr(address, "host", "?"), getattr(address, "port", 0))
-        self._ready = True
+        self._ready, self.linked_at = True, self._clock.seconds()
         self.factory.link_ready(self)
         call_hook(self, self.peer_ready)
         if remote.sending_paused:

@@ -7,25 +7,26 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from netlayer.addresses import Address, parse_peer
-from netlayer.directory import Directory
 from netlayer.errors import InvalidPeer, UnknownPeer
-from netlayer.factory import PeerFactory
-from netlayer.joining import Joining
+from netlayer.membership import Membership
 from netlayer.remote import Remote
 from netlayer.status import BroadcastReport
-from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
+from netlayer.wanted import Reason, Wanted, client_endpoint
 
 __all__ = ["Sending"]
 
 
 class Sending:
-    """Sends packets to whoever is named, for one running node."""
+    """Sends packets to whoever is named, for one running node.
 
-    def __init__(self, factory: PeerFactory, wanted: WantedPeers, directory: Directory, joining: Joining) -> None:
-        self._factory = factory
-        self._wanted = wanted
-        self._directory = directory
-        self._joining = joining
+    :param membership: knows whom it can reach.
+    """
+
+    def __init__(self, membership: Membership) -> None:
+        self._factory = membership.factory
+        self._wanted = membership.wanted
+        self._directory = membership.directory
+        self._joining = membership.joining
 
     def send(self, peer: Any, data: Any) -> Deferred[None]:
         """Send a packet to one peer.

@@ -8,47 +8,41 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
-from netlayer.addresses import Address, PeerInfo, is_loopback, parse_address
+from netlayer.addresses import Address, PeerInfo, parse_address
 from netlayer.admission import Admission
 from netlayer.bootstrap import BootstrapFactory
 from netlayer.config import Settings
 from netlayer.data_directory import DataDirectory
-from netlayer.directory import Directory
 from netlayer.driver import Driver
 from netlayer.errors import (
     AlreadyStarted,
     ConfigurationError,
-    DeliveryError,
     JoinRefused,
-    LinkLost,
     ListenError,
     NodeStopped,
     NotStarted,
-    PeerUnreachable,
 )
-from netlayer.factory import LinkObserver, PeerFactory
+from netlayer.factory import PeerFactory
 from netlayer.handling import handling
 from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore, IIdentity
-from netlayer.joining import FirstAnswer, Joining
 from netlayer.known_peers import KNOWN_PEERS_FILE
 from netlayer.listening import Listening
+from netlayer.membership import Membership
 from netlayer.peer import PeerProtocol
-from netlayer.remote import Remote
 from netlayer.sending import Sending
 from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
 from netlayer.stores.file import BINDINGS_FILE
 from netlayer.stores.sqlite import SQLiteStore
-from netlayer.wanted import Reason, Wanted, WantedPeers, Where, bootstrap, configured_peer
-from netlayer.wire.messages import NetAddress, Peers, Registered
+from netlayer.wanted import Reason, Where, bootstrap, configured_peer
 
 __all__ = ["BootstrapService", "PeerService"]
 
 
-class PeerService(Service, LinkObserver):
+class PeerService(Service):
     """A node as a Twisted service.
 
     Give it a parent with ``setServiceParent``, or use :meth:`start` and :meth:`stop`. Every method that takes time
@@ -78,7 +72,6 @@ class PeerService(Service, LinkObserver):
     """
 
     _factory_class: type[PeerFactory] = PeerFactory
-    _redials_met = True
     #: Whether the goodbyes are said when the reactor stops. A reactor of our own thread stops with the process only.
     stops_with_reactor = True
 
@@ -114,10 +107,10 @@ class PeerService(Service, LinkObserver):
         self._listening = Listening(
             reactor, listen, settings if settings is not None else Settings(), loopback_only=rule.is_open
         )
-        self._advertise = parse_address(advertise) if advertise is not None else None
+        advertised = parse_address(advertise) if advertise is not None else None
         # Each once, however often it is named.
-        self._bootstraps = dict(bootstrap(reactor, where) for where in _several("bootstraps", bootstraps))
-        self._configured = dict(configured_peer(reactor, where) for where in _several("peers", peers))
+        wanted_bootstraps = dict(bootstrap(reactor, where) for where in _several("bootstraps", bootstraps))
+        wanted_peers = dict(configured_peer(reactor, where) for where in _several("peers", peers))
         if data_dir is not None and not isinstance(data_dir, DataDirectory):
             data_dir = DataDirectory.open(data_dir, identity=identity)
         self._data_directory = data_dir
@@ -131,7 +124,6 @@ class PeerService(Service, LinkObserver):
                 settings=settings,
                 admission=rule,
                 rng=rng,
-                observer=self,
                 known_peers=data_dir.path / KNOWN_PEERS_FILE if data_dir is not None else None,
                 **options,
             )
@@ -139,25 +131,18 @@ class PeerService(Service, LinkObserver):
             if data_dir is not None:
                 data_dir.release()
             raise
-        self._directory = Directory()
-        self._wanted = WantedPeers(
-            reactor, self.factory, unreachable=self._peer_unreachable, discovered=self._peer_discovered
-        )
-        self._joining = Joining(
+        self._membership = Membership(
             self.factory,
-            self._wanted,
-            self._directory,
-            answered=self._bootstrap_answered,
-            silent=self._bootstrap_silent,
-            seen_at=self._seen_at,
+            bootstraps=wanted_bootstraps,
+            peers=wanted_peers,
+            listening=self._listening,
+            advertise=advertised,
         )
-        self._sending = Sending(self.factory, self._wanted, self._directory, self._joining)
+        self._sending = Sending(self._membership)
         #: Why :meth:`startService` has failed, or None.
         self.start_error: Exception | None = None
         self._state = "new"
         self._shutdown_trigger: Any = None
-        self._linked_since: dict[Driver, float] = {}
-        self._first_answer: FirstAnswer | None = None
         self._starting: Deferred[NodeStatus] | None = None
         self._stopping: Deferred[None] | None = None
         self._enders: list[Deferred[None]] = []
@@ -234,20 +219,20 @@ class PeerService(Service, LinkObserver):
 
     def when_joined(self) -> Deferred[None]:
         """Return a Deferred that fires as soon as this node is registered with a bootstrap node."""
-        return self._joining.when_joined()
+        return self._membership.joining.when_joined()
 
     @property
     def status(self) -> NodeStatus:
         """The whole situation."""
         now = self._reactor.seconds()
-        everybody = list(self._wanted)
+        everybody = list(self._membership.wanted)
         return NodeStatus(
             node_id=self.factory.local.node_id,
             fingerprint=fingerprint_text(self.factory.local.fingerprint),
             state=self._state,
             listening=str(self._listening.address) if self._listening.address and self._state != "stopped" else None,
             advertised=tuple(str(Address(a.host, a.port)) for a in self.factory.local.addresses),
-            joined=self._joining.joined,
+            joined=self._membership.joining.joined,
             bootstraps=tuple(w.status(now) for w in everybody if w.reason is Reason.BOOTSTRAP),
             wanted=tuple(w.status(now) for w in everybody if w.reason is not Reason.BOOTSTRAP),
             links=tuple(self._link_status(link, now) for link in self.factory.links()),
@@ -280,61 +265,6 @@ class PeerService(Service, LinkObserver):
         super().stopService()
         return self.stop()
 
-    # ---- what the factory reports
-
-    def link_ready(self, protocol: Driver) -> None:
-        """A link stands."""
-        said = protocol.introduction
-        self._linked_since[protocol] = self._reactor.seconds()
-        if not said.ephemeral and self._is_remembered(protocol):
-            self.factory.claims.known_peers.learn(said.node_id, protocol.fingerprint)
-        self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
-        self._wanted.linked(protocol)
-        if not protocol.is_bootstrap:
-            self._directory.learn(self.factory.dialable(protocol.record, protocol))
-        for wanted in self._wanted.of_link(protocol):
-            self._peer_discovered(wanted, protocol)
-
-    def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
-        """A link is gone. A peer that did not say goodbye is wanted back."""
-        self._linked_since.pop(protocol, None)
-        record = protocol.record
-        self.factory.log.info("peer {peer} lost: {reason}", peer=record.node_id, reason=reason)
-        self._joining.lost(protocol)
-        if self._stopping is not None:
-            return
-        self._wanted.lost(protocol)
-        met = [wanted for wanted in self._wanted.of_link(protocol) if wanted.reason is Reason.MET]
-        latest = self._directory.get(record.node_id)
-        lost = [self.factory.dialable(record, protocol)] if reason.goodbye is None and not met else []
-        if latest is not None and latest.fingerprint != record.fingerprint:
-            lost.append(latest)  # we were told of it while the old link seemed to stand
-        elif reason.goodbye is not None:
-            self._directory.forget(record.node_id)
-        if reason.goodbye is not None:
-            for wanted in met:
-                self._wanted.drop(wanted)
-        if not protocol.is_bootstrap and self._redials_met:
-            for each in lost:
-                self._joining.want_met(each, delay=self.factory.rng.uniform(0.0, self.factory.settings.backoff_first))
-        if protocol._remote is not None:
-            protocol._remote.delivery.can_dial = bool(self._wanted.of(record.node_id, record.fingerprint))
-
-    def packets_wait(self, remote: Remote) -> None:
-        """Somebody sends to a peer that has no link."""
-        dialers = [wanted.dialer for wanted in self._wanted.of(remote.node_id, remote.fingerprint)]
-        for dialer in dialers:
-            dialer.wake()
-        remote.delivery.can_dial = bool(dialers)
-        refusals = [dialer.refusal for dialer in dialers]
-        if refusals and None not in refusals:
-            remote.fail_unwritten(PeerUnreachable(remote.node_id, 0, str(refusals[0])))
-
-    def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
-        """A bootstrap node has sent records."""
-        if self._stopping is None:
-            self._joining.news_received(protocol, news)
-
     # ---- private: starting and stopping
 
     async def _start(self, patient: bool) -> NodeStatus:
@@ -345,12 +275,8 @@ class PeerService(Service, LinkObserver):
             self.factory.claims.known_peers.load()
             await self._open_store()
             self._stop_with_reactor()
-            address = self._advertise or self._listening.advertised
-            self.factory.announce((NetAddress(address.host, address.port),))
             self.factory.log.info("started at {address}", address=self._listening.address)
-            configured = [self._wanted.add(key, wanted) for key, wanted in self._configured.items()]
-            to_try = await self._join(patient) + configured
-            await DeferredList([wanted.dialer.when_tried() for wanted in to_try])
+            await self._membership.start(patient=patient)
         except (ListenError, ConfigurationError, JoinRefused):
             await self.stop()
             raise
@@ -358,11 +284,6 @@ class PeerService(Service, LinkObserver):
             raise NodeStopped
         self._state = "running"
         return self.status
-
-    def _is_remembered(self, protocol: Driver) -> bool:
-        """Tell whether the key of a peer is known by its id from now on."""
-        has_ticket = self.factory.claims.standing(protocol.record).ticket is not None
-        return has_ticket or self._wanted.is_meant(protocol)
 
     def _factory_options(self) -> dict[str, Any]:
         """Return what this kind of factory is given besides."""
@@ -373,15 +294,6 @@ class PeerService(Service, LinkObserver):
 
     async def _close_store(self) -> None:
         """Close it."""
-
-    async def _join(self, patient: bool) -> list[Wanted]:
-        """Dial the bootstrap nodes; return the peers of the first answer, or none if nobody answers."""
-        if not self._bootstraps:
-            return []
-        self._first_answer = FirstAnswer(self._bootstraps.values(), patient=patient)
-        for key, wanted in self._bootstraps.items():
-            self._wanted.add(key, wanted)
-        return await self._first_answer.outcome
 
     def _stop_with_reactor(self) -> None:
         """Have the goodbyes said when the reactor stops, as at Ctrl-C."""
@@ -396,10 +308,7 @@ class PeerService(Service, LinkObserver):
         trigger, self._shutdown_trigger = self._shutdown_trigger, None
         if trigger is not None:
             self._reactor.removeSystemEventTrigger(trigger)
-        if self._first_answer is not None:
-            self._first_answer.stop()
-        self._wanted.stop()
-        self._joining.stop()
+        self._membership.stop()
         await self._listening.close()
         await self.factory.stop()
         await self._close_store()
@@ -419,48 +328,6 @@ class PeerService(Service, LinkObserver):
         self.start_error = failure.value
         if failure.check(NodeStopped) is None:
             self.factory.log.error("could not start: {error}", error=failure.value)
-
-    def _bootstrap_answered(self, wanted: list[Wanted]) -> None:
-        if self._first_answer is not None:
-            self._first_answer.came(wanted)
-
-    def _peer_discovered(self, wanted: Wanted, link: Driver) -> None:
-        """A link leads to a wanted peer. Anybody may call itself a bootstrap node; only one that is wanted is asked."""
-        if wanted.reason is not Reason.BOOTSTRAP:
-            return
-        if link.is_bootstrap:
-            self._joining.register(link)
-        else:
-            self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
-            self._give_up(wanted)
-
-    def _seen_at(self, host: str) -> bool:
-        """Advertise the address that a bootstrap node sees this node at, if it listens on all of them."""
-        if self._advertise is not None or not self._listening.on_all_interfaces or is_loopback(host):
-            return False
-        local = self._listening.advertised
-        addresses = (NetAddress(host, local.port), NetAddress(local.host, local.port))
-        if addresses == self.factory.local.addresses:
-            return False
-        self.factory.announce(addresses)
-        self.factory.log.info("others see this node at {address}", address=Address(host, local.port))
-        return True
-
-    def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
-        """One attempt and all its retries have failed."""
-        if wanted.node_id is not None or wanted.fingerprint is not None:
-            self.factory.remotes.fail_unwritten(wanted.node_id, wanted.fingerprint, error)
-        self._give_up(wanted)
-
-    def _bootstrap_silent(self, protocol: Driver) -> None:
-        """A bootstrap node is linked and does not answer."""
-        for wanted in self._wanted.of_link(protocol):
-            self._give_up(wanted)
-
-    def _give_up(self, wanted: Wanted) -> None:
-        """Let the start wait no longer for a bootstrap node."""
-        if self._first_answer is not None:
-            self._first_answer.give_up(wanted)
 
     # ---- private: sending
 
@@ -485,7 +352,7 @@ class PeerService(Service, LinkObserver):
             peer=link.peer,
             fingerprint=fingerprint_text(link.fingerprint),
             bootstrap=link.is_bootstrap,
-            since=now - self._linked_since.get(link, now),
+            since=now - link.linked_at,
             round_trip=connection.round_trip,
             packets_sent=connection.packets_sent,
             packets_received=connection.packets_received,
@@ -504,7 +371,6 @@ class BootstrapService(PeerService):
     """
 
     _factory_class = BootstrapFactory
-    _redials_met = False  # nodes dial their bootstraps, for ever
 
     factory: BootstrapFactory
 
@@ -519,9 +385,6 @@ class BootstrapService(PeerService):
         return self.factory.listed()
 
     # ---- private
-
-    def _is_remembered(self, protocol: Driver) -> bool:
-        return self._wanted.is_meant(protocol)  # about all others its bindings tell
 
     def _factory_options(self) -> dict[str, Any]:
         if self._store is None and self._data_directory is not None:

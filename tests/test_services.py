@@ -138,7 +138,7 @@ class ServiceTests(NetworkTestCase):
         await self.expect(NodeStopped, service.start())
         await stopped
         self.assertEqual(service.status.wanted, ())
-        self.assertEqual(list(service._wanted), [])
+        self.assertEqual(list(service._membership.wanted), [])
 
     async def test_nonsense(self) -> None:
         """Nonsense raises where the service is made."""

@@ -106,8 +106,7 @@ class Member(Node[Any]):
     async def kill(self) -> None:
         """Die as a killed process does: nobody is told, connections break, and nothing listens any more."""
         service = self._service
-        service._wanted.stop()
-        service._joining.stop()
+        service._membership.stop()
         await service._listening.close()
         connections = list(self.factory._connections)
         for connection in connections:

@@ -231,7 +231,7 @@ class HandlerEndTests(NetworkTestCase):
         b.handle_data = handler
         first, second = a.send_data(b.info, "between"), a.send_data(b.info, "after")
         await until(lambda: len(running) == 2)
-        b._service._redials_met = a._service._redials_met = False
+        b._service._membership.redials_met = a._service._membership.redials_met = False
         a.cut(3)
         await until(lambda: not a.peer_ids and not b.peer_ids)
         running[0].callback(None)

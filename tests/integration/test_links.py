@@ -517,7 +517,7 @@ class HealingTests(NetworkTestCase):
         quick = settings(lease_grace=0.1, lease_renewal=0.1)
         a = await self.start(2, bootstrap, settings=quick)
         b = await self.start(3, bootstrap, settings=quick)
-        a._service._redials_met = False  # b has learned of it from the bootstrap node, and has to redial
+        a._service._membership.redials_met = False  # b has learned of it from the bootstrap node, and has to redial
         began = reactor.seconds()
         await until(lambda: reactor.seconds() - began > 0.4)
         b.cut(a.node_id)
@@ -695,7 +695,7 @@ class HealingTests(NetworkTestCase):
         b = await self.start(3)
         await a.send_data(b.info, "first")
         link = a.link(3)
-        b._service._redials_met = False
+        b._service._membership.redials_met = False
         b.cut(2)
         await until(lambda: not a.peer_ids)
         link.send_packet("second")

@@ -323,7 +323,7 @@ class Storm(Scenario):
                 demand(False, "{} lists nobody that is gone: {}, silent since {:.2f} s", life, link.peer, since)
         if life.service._state != "running":
             return
-        for wanted in life.service._wanted:
+        for wanted in life.service._membership.wanted:
             dialer, state = wanted.dialer, wanted.dialer.state
             error = dialer.last_error
             if isinstance(error, RemoteProtocolError) or (

@@ -1,0 +1,204 @@
+"""Staying in a network: what follows from links that come and go, and from what bootstrap nodes tell."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+from twisted.internet.defer import DeferredList
+
+from netlayer.addresses import Address, is_loopback
+from netlayer.directory import Directory
+from netlayer.driver import Driver
+from netlayer.errors import DeliveryError, LinkLost, PeerUnreachable
+from netlayer.factory import LinkObserver, PeerFactory
+from netlayer.joining import FirstAnswer, Joining
+from netlayer.listening import Listening
+from netlayer.remote import Remote
+from netlayer.wanted import Reason, Wanted, WantedPeers
+from netlayer.wire.messages import NetAddress, Peers, Registered
+
+__all__ = ["Membership"]
+
+
+class Membership(LinkObserver):
+    """Links one node to its network, and keeps it there until it is stopped.
+
+    :param factory: is observed from now on.
+    :param bootstraps: the bootstrap nodes to register with, by what makes them different from each other.
+    :param peers: the configured peers, likewise.
+    :param listening: where this node is reached.
+    :param advertise: what others are told instead, or None.
+    :ivar factory: what it was given.
+    :ivar wanted: whom this node dials.
+    :ivar directory: the peers that it knows of.
+    :ivar joining: its registrations.
+    :ivar redials_met: whether peers that were linked once are dialed when their links are lost.
+    """
+
+    def __init__(
+        self,
+        factory: PeerFactory,
+        *,
+        bootstraps: Mapping[Hashable, Wanted],
+        peers: Mapping[Hashable, Wanted],
+        listening: Listening,
+        advertise: Address | None,
+    ) -> None:
+        self.factory = factory
+        self.wanted = WantedPeers(
+            factory.reactor, factory, unreachable=self._peer_unreachable, discovered=self._discovered
+        )
+        self.directory = Directory()
+        self.joining = Joining(
+            factory,
+            self.wanted,
+            self.directory,
+            answered=self._bootstrap_answered,
+            silent=self._bootstrap_silent,
+            seen_at=self._seen_at,
+        )
+        # Nodes dial their bootstrap nodes, for ever: those need not dial back.
+        self.redials_met = factory.role != "bootstrap"
+        self._bootstraps = bootstraps
+        self._peers = peers
+        self._listening = listening
+        self._advertise = advertise
+        self._first_answer: FirstAnswer | None = None
+        self._stopped = False
+        factory.observer = self
+
+    async def start(self, *, patient: bool) -> None:
+        """Dial the bootstrap nodes and the configured peers.
+
+        It is done when each of the peers that the first answering bootstrap node tells of was tried, and the configured
+        ones too; if no bootstrap node answers, when all of them were given up for now.
+
+        :param patient: whether to go on trying even when a bootstrap node refuses this node for good.
+        :raises JoinRefused: when every bootstrap node failed and one refused this node for good.
+        :raises NodeStopped: when :meth:`stop` was called meanwhile.
+        """
+        address = self._advertise or self._listening.advertised
+        self.factory.announce((NetAddress(address.host, address.port),))
+        to_try = [self.wanted.add(key, wanted) for key, wanted in self._peers.items()]
+        if self._bootstraps:
+            self._first_answer = FirstAnswer(self._bootstraps.values(), patient=patient)
+            for key, wanted in self._bootstraps.items():
+                self.wanted.add(key, wanted)
+            to_try += await self._first_answer.outcome
+        await DeferredList([wanted.dialer.when_tried() for wanted in to_try])
+
+    def stop(self) -> None:
+        """Dial nobody any more."""
+        self._stopped = True
+        if self._first_answer is not None:
+            self._first_answer.stop()
+        self.wanted.stop()
+        self.joining.stop()
+
+    # ---- what the factory reports
+
+    def link_ready(self, protocol: Driver) -> None:
+        """A link stands."""
+        said = protocol.introduction
+        if not said.ephemeral and self._is_remembered(protocol):
+            self.factory.claims.known_peers.learn(said.node_id, protocol.fingerprint)
+        self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
+        self.wanted.linked(protocol)
+        if not protocol.is_bootstrap:
+            self.directory.learn(self.factory.dialable(protocol.record, protocol))
+        for wanted in self.wanted.of_link(protocol):
+            self._discovered(wanted, protocol)
+
+    def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
+        """A link is gone. A peer that did not say goodbye is wanted back."""
+        record = protocol.record
+        self.factory.log.info("peer {peer} lost: {reason}", peer=record.node_id, reason=reason)
+        self.joining.lost(protocol)
+        if self._stopped:
+            return
+        self.wanted.lost(protocol)
+        met = [wanted for wanted in self.wanted.of_link(protocol) if wanted.reason is Reason.MET]
+        latest = self.directory.get(record.node_id)
+        lost = [self.factory.dialable(record, protocol)] if reason.goodbye is None and not met else []
+        if latest is not None and latest.fingerprint != record.fingerprint:
+            lost.append(latest)  # we were told of it while the old link seemed to stand
+        elif reason.goodbye is not None:
+            self.directory.forget(record.node_id)
+        if reason.goodbye is not None:
+            for wanted in met:
+                self.wanted.drop(wanted)
+        if not protocol.is_bootstrap and self.redials_met:
+            for each in lost:
+                delay = self.factory.rng.uniform(0.0, self.factory.settings.backoff_first)
+                self.joining.want_met(each, delay=delay)
+        if protocol._remote is not None:
+            protocol._remote.delivery.can_dial = bool(self.wanted.of(record.node_id, record.fingerprint))
+
+    def packets_wait(self, remote: Remote) -> None:
+        """Somebody sends to a peer that has no link."""
+        dialers = [wanted.dialer for wanted in self.wanted.of(remote.node_id, remote.fingerprint)]
+        for dialer in dialers:
+            dialer.wake()
+        remote.delivery.can_dial = bool(dialers)
+        refusals = [dialer.refusal for dialer in dialers]
+        if refusals and None not in refusals:
+            remote.fail_unwritten(PeerUnreachable(remote.node_id, 0, str(refusals[0])))
+
+    def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
+        """A bootstrap node has sent records."""
+        if not self._stopped:
+            self.joining.news_received(protocol, news)
+
+    # ---- private
+
+    def _is_remembered(self, protocol: Driver) -> bool:
+        """Tell whether the key of a peer is known by its id from now on.
+
+        A bootstrap node has its bindings for that, which tell of everybody but those that it dials itself.
+        """
+        if self.wanted.is_meant(protocol):
+            return True
+        claims = self.factory.claims
+        return self.factory.role != "bootstrap" and claims.standing(protocol.record).ticket is not None
+
+    def _discovered(self, wanted: Wanted, link: Driver) -> None:
+        """A link leads to a wanted peer. Anybody may call itself a bootstrap node; only one that is wanted is asked."""
+        if wanted.reason is not Reason.BOOTSTRAP:
+            return
+        if link.is_bootstrap:
+            self.joining.register(link)
+        else:
+            self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
+            self._give_up(wanted)
+
+    def _seen_at(self, host: str) -> bool:
+        """Advertise the address that a bootstrap node sees this node at, if it listens on all of them."""
+        if self._advertise is not None or not self._listening.on_all_interfaces or is_loopback(host):
+            return False
+        local = self._listening.advertised
+        addresses = (NetAddress(host, local.port), NetAddress(local.host, local.port))
+        if addresses == self.factory.local.addresses:
+            return False
+        self.factory.announce(addresses)
+        self.factory.log.info("others see this node at {address}", address=Address(host, local.port))
+        return True
+
+    def _bootstrap_answered(self, peers: list[Wanted]) -> None:
+        if self._first_answer is not None:
+            self._first_answer.came(peers)
+
+    def _bootstrap_silent(self, protocol: Driver) -> None:
+        """A bootstrap node is linked and does not answer."""
+        for wanted in self.wanted.of_link(protocol):
+            self._give_up(wanted)
+
+    def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
+        """One attempt and all its retries have failed."""
+        if wanted.node_id is not None or wanted.fingerprint is not None:
+            self.factory.remotes.fail_unwritten(wanted.node_id, wanted.fingerprint, error)
+        self._give_up(wanted)
+
+    def _give_up(self, wanted: Wanted) -> None:
+        """Let the start wait no longer for a bootstrap node."""
+        if self._first_answer is not None:
+            self._first_answer.give_up(wanted)
