@@ -1,8 +1,9 @@
 """How fast the simulated internet is: run ``python -m tests.benchmarks.simulated_internet``.
 
-Two figures: events a second with 1,000 nodes that are linked in a ring with chords and send to each other, and the time
-of 60 virtual seconds of 20 nodes under faults. Medians of several runs, in processor time; on a machine that does other
-things too they come out too low, as its caches are shared.
+Three figures: events a second with 1,000 hosts that are connected in a ring with chords and send to each other, once
+with netlayer's nodes on them and once with a small protocol of Twisted's, which costs next to nothing and so shows what
+the simulation itself costs; and the time of 60 virtual seconds of 20 nodes under faults. Medians of several runs, in
+processor time; on a machine that does other things too they come out too low, as its caches are shared.
 
 An event is what the trace of a run records, each in its order: a timer that goes off, a read, an accept, a connection
 that stands or ends, a fault. What processes have written leaves at the end of their turns, which counts as none; nor
@@ -19,7 +20,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.protocol import Factory
 from twisted.logger import globalLogBeginner
+from twisted.protocols.basic import Int32StringReceiver
 
 from netlayer import BootstrapService, DataPacket, PeerProtocol, PeerService
 from netlayer.testing import SimulatedHost, SimulatedInternet
@@ -49,15 +53,66 @@ class Chatty(Quiet):
             self.factory.clock.callLater(self.factory.rng.uniform(0.5, 1.5), self._talk)
 
 
-def ring_node(host: SimulatedHost, hosts: list[SimulatedHost]) -> PeerService:
-    """Return a node that stays linked to the next one and to four further ones around the ring."""
+class Pinging(Int32StringReceiver):
+    """Sends a few bytes every now and then; the other end of the connection answers them."""
+
+    factory: PingingFactory
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        self._talk()
+
+    def _talk(self) -> None:
+        if self.connected:
+            self.sendString(b"?" + b"x" * 64)
+            self.factory.host.reactor.callLater(self.factory.host.rng.uniform(0.5, 1.5), self._talk)
+
+    def stringReceived(self, string: bytes) -> None:
+        """Answer a question, and count an answer."""
+        if string.startswith(b"?"):
+            self.sendString(b"!" + string[1:])
+        else:
+            self.factory.application += 1
+
+
+class PingingFactory(Factory):
+    """What all connections of one host share; it is its own application."""
+
+    protocol = Pinging
+    noisy = False
+
+    def __init__(self, host: SimulatedHost) -> None:
+        self.host = host
+        self.application = 0
+
+    @property
+    def factory(self) -> PingingFactory:
+        """Where the answers are counted."""
+        return self
+
+
+def around(host: SimulatedHost, hosts: list[SimulatedHost]) -> list[SimulatedHost]:
+    """Return the next host and four further ones around the ring."""
     here, size = hosts.index(host), len(hosts)
-    targets = [hosts[(here + step) % size] for step in (1, size // 31, size // 11, size // 5, size // 2 - 1)]
+    return [hosts[(here + step) % size] for step in (1, size // 31, size // 11, size // 5, size // 2 - 1)]
+
+
+def pinging_node(host: SimulatedHost, hosts: list[SimulatedHost]) -> PingingFactory:
+    """Return what stays connected to some hosts around the ring."""
+    factory = PingingFactory(host)
+    TCP4ServerEndpoint(host.reactor, 8000).listen(factory)
+    for target in around(host, hosts):
+        host.reactor.callLater(1.0, TCP4ClientEndpoint(host.reactor, target.address, 8000).connect, factory)
+    return factory
+
+
+def ring_node(host: SimulatedHost, hosts: list[SimulatedHost]) -> PeerService:
+    """Return a node that stays linked to some others around the ring."""
     service = PeerService(
         host.reactor,
         node_id=host.number,
         listen=(host.address, 8000),
-        peers=[(target.number, target.address, 8000) for target in targets],
+        peers=[(target.number, target.address, 8000) for target in around(host, hosts)],
         identity=host.identity(),
         rng=host.rng,
         protocol=Chatty,
@@ -66,12 +121,12 @@ def ring_node(host: SimulatedHost, hosts: list[SimulatedHost]) -> PeerService:
     return service
 
 
-def ring(size: int) -> tuple[float, int]:
-    """Return how many events a second a ring is simulated with, and how many packets came through."""
+def ring(size: int, node: Callable[[SimulatedHost, list[SimulatedHost]], Any]) -> tuple[float, int]:
+    """Return how many events a second a ring is simulated with, and how many packets or answers came through."""
     internet = SimulatedInternet(seed=1)
     hosts = internet.add_hosts(size)
     for host in hosts:
-        host.run(ring_node(host, hosts))
+        host.run(node(host, hosts))
     internet.advance(5.0)
     gc.collect()
     gc.freeze()
@@ -149,8 +204,9 @@ def small_faults(internet: SimulatedInternet, hosts: list[SimulatedHost]) -> lis
 def main() -> None:
     """Measure, and print the figures."""
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
-    rates = [ring(1000) for _ in range(3)]
-    print(f"1,000 nodes: {statistics.median(rate for rate, _ in rates):,.0f} events/s, {rates[0][1]:,} packets")
+    for what, node in (("nodes", ring_node), ("hosts with a small protocol", pinging_node)):
+        rates = [ring(1000, node) for _ in range(3)]
+        print(f"1,000 {what}: {statistics.median(rate for rate, _ in rates):,.0f} events/s, {rates[0][1]:,} packets")
     runs = [small(seed) for seed in range(15)]
     median, worst = statistics.median(seconds for seconds, _ in runs), max(seconds for seconds, _ in runs)
     events = statistics.median(events for _, events in runs)
