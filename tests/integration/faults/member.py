@@ -29,6 +29,7 @@ from typing import Any
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.stdio import StandardIO
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogBeginner, textFileLogObserver
@@ -131,7 +132,7 @@ class Member(LineReceiver):
         """Standard input is open."""
         running = Deferred.fromCoroutine(self.run())
         address = self._service.listening
-        running.addErrback(lambda failure: self.journal.write("trouble", failure.getTraceback()))
+        running.addErrback(lambda failure: failure.trap(NodeStopped)).addErrback(self._failed)
         if address is not None:
             self.journal.write("started", address.port)
 
@@ -143,7 +144,9 @@ class Member(LineReceiver):
 
     def connectionLost(self, reason: object = None) -> None:
         """Whoever had started us wants us to end, or has died."""
-        self._service.stop().addBoth(lambda _: reactor.stop())
+        self._service.stop().addCallback(lambda _: reactor.stop()).addErrback(
+            lambda failure: failure.trap(ReactorNotRunning)  # a signal has stopped it
+        )
 
     def observe(self, event: LogEvent) -> None:
         """Look for outcomes of plain packets in the log, as any application would, and for what should not be there."""
@@ -285,10 +288,10 @@ class Member(LineReceiver):
         self.journal.write("trouble", failure.getTraceback())
 
 
-def main() -> None:
+def main(kind: type[Member] = Member) -> None:
     """Run the member that the command line describes."""
     configuration = json.loads(sys.argv[1])
-    member = Member(**configuration)
+    member = kind(**configuration)
     log = textFileLogObserver(open(configuration["journal"] + ".log", "a"))  # noqa: SIM115 - open until the end
     globalLogBeginner.beginLoggingTo([log, member.observe], redirectStandardIO=False)
     StandardIO(member)

@@ -27,6 +27,7 @@ class MemberNode:
     :param directory: for the key and the journals.
     :param ephemeral: whether each of its processes has a key of its own.
     :param launcher: a command that starts the interpreter somewhere else.
+    :param program: the module that its processes run.
     :param options: what the program gets in its configuration besides.
     :ivar lives: the journals of all its processes.
     """
@@ -39,6 +40,7 @@ class MemberNode:
         bootstrap: bool = False,
         ephemeral: bool = False,
         launcher: Sequence[str] = (),
+        program: str = "tests.integration.faults.member",
         **options: Any,
     ) -> None:
         self.node_id = node_id
@@ -47,6 +49,7 @@ class MemberNode:
         self._directory = directory
         self._ephemeral = ephemeral
         self._launcher = launcher
+        self._program = program
         self._options = options
         self._process: subprocess.Popen[str] | None = None
         atexit.register(self.kill)
@@ -91,7 +94,7 @@ class MemberNode:
             configuration["data_dir"] = str(self._directory / f"data-{self.node_id}")
         with open(f"{path}.err", "w") as err:
             self._process = subprocess.Popen(
-                [*self._launcher, sys.executable, "-m", "tests.integration.faults.member", json.dumps(configuration)],
+                [*self._launcher, sys.executable, "-m", self._program, json.dumps(configuration)],
                 cwd=self._directory,
                 env=os.environ | ENVIRONMENT,
                 stdin=subprocess.PIPE,
@@ -149,6 +152,16 @@ class MemberNode:
         """Let the present process go on, if it was frozen."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """Ask the present process to end."""
+        if self._process is not None:
+            self._process.terminate()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the present process has ended by itself, or there is none."""
+        return self._process is None or self._process.poll() is not None
 
     def kill(self) -> None:
         """End the present process by SIGKILL."""
