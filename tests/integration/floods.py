@@ -7,10 +7,11 @@ if one is worse than it may be. The figures are those of a machine that does not
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -134,6 +135,90 @@ MEMBER = """
                 await deferLater(reactor, max(0.0, end - time.monotonic()))
         print("sent", sent)
         await factory.stop()
+
+    react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+    """.replace("SECRET", SECRET)
+
+#: Peers of a broadcaster, several in one process. Those from an id on read nothing as soon as they are linked, and dial
+#: again whenever they were given up.
+RECEIVERS = """
+    import sys
+    from twisted.internet.defer import Deferred, gatherResults
+    from twisted.internet.task import react
+    from netlayer import PeerProtocol, PeerService
+
+    port, first, count, slow_from = map(int, sys.argv[1:])
+
+    class Fast(PeerProtocol):
+        pass
+
+    class Slow(PeerProtocol):
+        def peer_ready(self):
+            self.transport.pauseProducing()
+
+    async def main(reactor):
+        services = [
+            PeerService(
+                reactor,
+                node_id=node_id,
+                listen="tcp:0:interface=127.0.0.1",
+                peers=[(1, "127.0.0.1", port)],
+                protocol=Slow if node_id >= slow_from else Fast,
+                network_secret="SECRET",
+            )
+            for node_id in range(first, first + count)
+        ]
+        await gatherResults([service.start() for service in services])
+        print("linked", flush=True)
+        await Deferred()
+
+    react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+    """.replace("SECRET", SECRET)
+
+#: Broadcasts to them, each time when the fast ones have all receipted the last one and have rested for as long as that
+#: took. Tells how long each receipt of a fast one took, what became of the others, and what memory it cost.
+BROADCASTER = """
+    import json, sys, time
+    from collections import Counter
+    from pathlib import Path
+    from twisted.internet.defer import Deferred, DeferredList
+    from twisted.internet.task import deferLater, react
+    from netlayer import PeerService
+
+    peers, slow_from, rounds, size = map(int, sys.argv[1:])
+    times, outcomes = [], Counter()
+
+    def memory(what):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+
+    def told(result, peer, began):
+        if result is None and peer < slow_from:
+            times.append(time.monotonic() - began)
+        kind = "fast" if peer < slow_from else "slow"
+        outcomes[kind + " " + ("done" if result is None else type(result.value).__name__)] += 1
+
+    async def main(reactor):
+        service = PeerService(reactor, node_id=1, listen="tcp:0:interface=127.0.0.1", network_secret="SECRET")
+        await service.start()
+        print("port", service.listening.port, flush=True)
+        while len(service.get_peers()) < peers:
+            await deferLater(reactor, 0.05)
+        await deferLater(reactor, 1.0)
+        before = memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+        links = []
+        for number in range(rounds):
+            began = time.monotonic()
+            sent = service.factory.broadcast(bytes([number % 256]) * size)
+            for peer, outcome in sent.items():
+                outcome.addBoth(told, peer, began)
+            links.append(len(sent))
+            await DeferredList([outcome for peer, outcome in sent.items() if peer < slow_from])
+            await deferLater(reactor, max(0.05, time.monotonic() - began))
+        cost = memory("VmHWM") - before
+        print(json.dumps({"cost": cost, "outcomes": outcomes, "links": min(links), "times": times}), flush=True)
+        await service.stop()
 
     react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
     """.replace("SECRET", SECRET)
@@ -272,11 +357,44 @@ async def member(reactor: Any, report: Report) -> None:
             report.line(f"member, {kind}", text, good=percentile(times, 0.99) <= 250 and int(memory) <= 200)
 
 
+async def broadcasts(reactor: Any, *, peers: int, slow: int, rounds: int, size: int) -> dict[str, Any]:
+    """Broadcast to peers of which some do not read, and return what the broadcaster tells."""
+    first, each = 100, 10
+    slow_from = first + peers - slow
+    with process(BROADCASTER, peers, slow_from, rounds, size) as broadcaster, ExitStack() as receivers:
+        port = broadcaster.read(r"^port (\d+)$")[1]
+        for n in range(first, first + peers, each):
+            receivers.enter_context(process(RECEIVERS, port, n, min(each, first + peers - n), slow_from))
+        while not broadcaster.out.endswith("}\n"):
+            assert broadcaster.process.poll() is None, broadcaster
+            await deferLater(reactor, 0.5)
+        assert "Traceback" not in broadcaster.err + broadcaster.log, broadcaster
+        told: dict[str, Any] = json.loads(broadcaster.out.splitlines()[-1])
+        return told
+
+
+async def slow(reactor: Any, report: Report) -> None:
+    """200 broadcasts of 1 MiB to 50 peers, of which 20 do not read."""
+    peers, deaf, rounds, size = 50, 20, 200, 2**20
+    quiet = await broadcasts(reactor, peers=peers, slow=0, rounds=rounds, size=size)
+    told = await broadcasts(reactor, peers=peers, slow=deaf, rounds=rounds, size=size)
+    late, usual = percentile(told["times"], 0.99), percentile(quiet["times"], 0.99)
+    text = f"fast p50 {percentile(told['times'], 0.5):.0f} ms, p99 {late:.0f} ms "
+    text += f"(all read: {percentile(quiet['times'], 0.5):.0f}, {usual:.0f}); "
+    text += f"{told['cost']:.0f} MiB (all read: {quiet['cost']:.0f}); "
+    text += ", ".join(f"{count} {what}" for what, count in sorted(told["outcomes"].items()))
+    whole = (
+        told["outcomes"]["fast done"] == rounds * (peers - deaf) and quiet["outcomes"]["fast done"] == rounds * peers
+    )
+    report.line("slow", text, good=whole and late <= 2 * usual and told["cost"] <= 64 + 8 * deaf)
+
+
 FLOODS: dict[str, Callable[[Any, Report], Any]] = {
     "silent": silent,
     "knocking": knocking,
     "files": files,
     "member": member,
+    "slow": slow,
 }
 
 
