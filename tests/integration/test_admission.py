@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from twisted.python.failure import Failure
 
 from netlayer import Identity, Node, PeerFactory
 from netlayer.admission import Admission
-from netlayer.errors import ConfigurationError, JoinRefused, Rejected
+from netlayer.errors import ConfigurationError, JoinRefused, PeerIdentityMismatch, Rejected
 from netlayer.identity import fingerprint_text
 from netlayer.sansio.proof import Channel
 from netlayer.wire.messages import Hello, Reject, RejectCode, Welcome
 from tests.directories import new_directory
-from tests.integration.network import HOST, NetworkTestCase, reactor, settings, until
+from tests.integration.network import HOST, BootstrapMember, NetworkTestCase, reactor, settings, until
 from tests.integration.stranger import Stranger
 
 SECRET, OTHER = "the secret of this network", "the secret of another one"
@@ -30,8 +31,12 @@ class SecretTests(NetworkTestCase):
         return await self.bootstrap(network_secret=secrets or SECRET, **options)
 
     async def refusal(self, bootstrap: Any, **options: Any) -> JoinRefused:
-        """Return the error with which a node does not join."""
-        return await self.expect(JoinRefused, self.make(5, bootstrap, **options).start_node())
+        """Return the error with which a node does not join, having seen that the bootstrap node tells the same."""
+        refused = await self.expect(JoinRefused, self.make(5, bootstrap, **options).start_node())
+        if isinstance(bootstrap, BootstrapMember):
+            await until(lambda: self.logged("debug", node=1, containing=f"ended: rejected: {refused.code}"))
+            self.assertEqual((bootstrap.get_peers(), bootstrap.hooks), ([], []))
+        return refused
 
     async def test_joined(self) -> None:
         """Nodes that know the secret find each other, exchange packets, and are told nothing of it."""
@@ -48,8 +53,14 @@ class SecretTests(NetworkTestCase):
         bootstrap = await self.secret_bootstrap()
         refused = await self.refusal(bootstrap, network_secret=OTHER)
         self.assertEqual(refused.code, RejectCode.BAD_SECRET)
-        self.assertTrue(self.logged("debug", node=1, containing="bad-secret"))
-        self.assertEqual((bootstrap.get_peers(), bootstrap.hooks), ([], []))
+
+    async def test_retired_secret(self) -> None:
+        """A secret that was replaced everywhere else is a wrong one."""
+        bootstrap = await self.secret_bootstrap(OTHER)
+        refused = await self.refusal(bootstrap, network_secret=SECRET)
+        self.assertEqual(refused.code, RejectCode.BAD_SECRET)
+        node = await self.start(5, bootstrap, network_secret=[OTHER, SECRET])
+        self.assertTrue(node.status.joined)
 
     async def test_missing_secret(self) -> None:
         """A node without a secret is told that there is one."""
@@ -63,8 +74,6 @@ class SecretTests(NetworkTestCase):
         refused = await self.refusal(bootstrap, network_secret=SECRET)
         self.assertEqual(refused.code, RejectCode.BAD_SECRET)
         self.assertIn("the listener has not proven", refused.text)
-        await until(lambda: self.logged("debug", node=1, containing="bad-secret"))
-        self.assertEqual(bootstrap.get_peers(), [])
 
     async def test_rotation(self) -> None:
         """A secret is replaced while the network runs: all accept the new one, then prove it, then drop the old."""
@@ -105,6 +114,7 @@ class SecretTests(NetworkTestCase):
             again = await self.stranger(bootstrap, identity=identity)
             again.say(hello)
             self.assertEqual((await again.refused()).code, RejectCode.BAD_SECRET)
+        self.assertEqual(len(self.logged("debug", node=1, containing="ended: rejected: bad-secret")), 2)
 
     async def test_relay(self) -> None:
         """Who sits between two nodes and passes their bytes on inside its own TLS convinces neither."""
@@ -115,18 +125,41 @@ class SecretTests(NetworkTestCase):
             self.make(5, (HOST, relay), network_secret=SECRET, settings=settings(retry_count=0)).start_node(),
         )
         self.assertEqual(refused.code, RejectCode.BAD_SECRET)
-        self.assertEqual(bootstrap.get_peers(), [])
+        self.assertTrue(self.logged("debug", node=1, containing="ended: rejected: bad-secret"))
+        self.assertEqual((bootstrap.get_peers(), bootstrap.hooks), ([], []))
+
+    async def test_relay_with_pin(self) -> None:
+        """Who dials a certain key finds the relay out by its key; without a secret, too, and before a HELLO is said."""
+        for secret in (SECRET, None):
+            bootstrap = await self.bootstrap(network_secret=secret)
+            relay = await self.relay(bootstrap)
+            dialer = PeerFactory(reactor, node_id=5, admission=Admission.from_options("default", secret=secret))
+            self.addCleanup(dialer.stop)
+            pinned = bootstrap.factory.identity.fingerprint
+            attempt = dialer.connect(TCP4ClientEndpoint(reactor, HOST, relay), expected_fingerprint=pinned)
+            error = await self.expect(PeerIdentityMismatch, attempt)
+            self.assertEqual(error.expected, fingerprint_text(pinned))
+            (told,) = await until(lambda: self.logged("debug", node=1, containing="ended: "))
+            self.assertIn("ended: the connection was closed", told)
+            self.assertEqual((bootstrap.get_peers(), bootstrap.hooks), ([], []))
+            self.events.clear()
 
     async def test_impostor_welcomes(self) -> None:
-        """An impostor that welcomes everybody, or reflects the dialer's proof, is refused by the dialer."""
+        """An impostor that welcomes everybody, with no proof, a made-up one or the dialer's own, is told that."""
+        proofs: list[Callable[[Hello], bytes]] = [lambda _: b"", lambda _: bytes(32), lambda hello: hello.proof]
+        for proof in proofs:
+            heard: list[Reject] = []
 
-        async def answer(stranger: Stranger) -> None:
-            hello = await stranger.next(Hello)
-            stranger.say(stranger.welcome(role="bootstrap", proof=hello.proof))
+            async def answer(stranger: Stranger, proof: Any = proof, heard: list[Reject] = heard) -> None:
+                hello = await stranger.next(Hello)
+                stranger.say(stranger.welcome(role="bootstrap", proof=proof(hello)))
+                heard.append(await stranger.refused())
 
-        port = await self.impostor(lambda stranger: Deferred.fromCoroutine(answer(stranger)))
-        refused = await self.refusal((HOST, port), network_secret=SECRET)
-        self.assertIn("the listener has not proven", refused.text)
+            port = await self.impostor(lambda stranger, answer=answer: Deferred.fromCoroutine(answer(stranger)))
+            refused = await self.refusal((HOST, port), network_secret=SECRET)
+            self.assertIn("the listener has not proven", refused.text)
+            (reject, *_) = await until(lambda heard=heard: heard)
+            self.assertEqual((reject.code, refused.code), (RejectCode.BAD_SECRET, RejectCode.BAD_SECRET))
 
     async def test_one_link_sends(self) -> None:
         """Peers that are named by address are asked for the secret, too."""
@@ -200,6 +233,27 @@ class AllowListTests(NetworkTestCase):
             node = self.make(node_id, bootstrap, identity=identity)
             refused = await self.expect(JoinRefused, node.start_node())
             self.assertEqual(refused.code, RejectCode.NOT_ALLOWED)
+            await until(lambda: self.logged("debug", node=1, containing="ended: rejected: not-allowed"))
+            self.events.clear()
+
+    async def test_secret_too(self) -> None:
+        """With a secret and a list, both are asked for: who lacks the one hears of that, and who has both is in."""
+        keys = {node_id: Identity.generate() for node_id in (1, 2)}
+        allowed = self.write_list(*keys.items())
+        bootstrap = await self.bootstrap(allowlist=allowed, network_secret=SECRET, identity=keys[1])
+        for identity, secret, code in (
+            (keys[2], OTHER, RejectCode.BAD_SECRET),
+            (keys[2], None, RejectCode.BAD_SECRET),
+            (Identity.generate(), SECRET, RejectCode.NOT_ALLOWED),
+        ):
+            refused = await self.expect(
+                JoinRefused, self.make(2, bootstrap, identity=identity, network_secret=secret).start_node()
+            )
+            self.assertEqual(refused.code, code)
+            await until(lambda code=code: self.logged("debug", node=1, containing=f"ended: rejected: {code}"))
+            self.events.clear()
+        node = await self.start(2, bootstrap, identity=keys[2], network_secret=SECRET, allowlist=allowed)
+        self.assertTrue(node.status.joined)
 
     async def test_dialer_asks_too(self) -> None:
         """A node links to no bootstrap node that does not stand on its list."""
@@ -208,17 +262,24 @@ class AllowListTests(NetworkTestCase):
         node = self.make(2, bootstrap, identity=identity, allowlist=self.write_list((2, identity)))
         refused = await self.expect(JoinRefused, node.start_node())
         self.assertEqual(refused.code, RejectCode.NOT_ALLOWED)
+        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: not-allowed"))
         self.assertEqual(bootstrap.get_peers(), [])
 
     async def test_damaged_list(self) -> None:
-        """A list that is damaged while the node runs admits nobody, and that is an ERROR in the log."""
+        """A list that is damaged or gone while the node runs admits nobody, and that is an ERROR in the log."""
         identity = Identity.generate()
         allowed = self.write_list((2, identity))
         bootstrap = await self.bootstrap(allowlist=allowed)
-        Path(allowed).write_text("2 sha256:cut\n")
-        refused = await self.expect(JoinRefused, self.make(2, bootstrap, identity=identity).start_node())
-        self.assertEqual(refused.code, RejectCode.NOT_ALLOWED)
-        self.assertTrue(self.logged("error", node=1, containing="line 1"))
+        for damage, words in (
+            (lambda: Path(allowed).write_text("2 sha256:cut\n"), "line 1"),
+            (lambda: Path(allowed).unlink(), "No such file"),
+        ):
+            damage()
+            refused = await self.expect(JoinRefused, self.make(2, bootstrap, identity=identity).start_node())
+            self.assertEqual(refused.code, RejectCode.NOT_ALLOWED)
+            self.assertTrue(self.logged("error", node=1, containing=words))
+            await until(lambda: self.logged("debug", node=1, containing="ended: rejected: not-allowed"))
+            self.events.clear()
 
 
 class BeyondLoopbackTests(NetworkTestCase):

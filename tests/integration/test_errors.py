@@ -692,6 +692,7 @@ class JoinTests(NetworkTestCase):
         second = self.make(2, bootstrap)
         error = await self.expect(JoinRefused, second.start_node())
         self.assertEqual((error.code, error.address), ("id-taken", f"{HOST}:{bootstrap.port}"))
+        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: id-taken"))
         self.assertEqual(second.status.state, "stopped")
         self.assertTrue(first.status.joined)
         self.assertEqual(bootstrap.get_peers(), [first.info])
@@ -724,6 +725,7 @@ class JoinTests(NetworkTestCase):
         bootstrap = await self.bootstrap()
         error = await self.expect(JoinRefused, self.make(1, bootstrap).start_node())
         self.assertEqual(error.code, "id-taken")
+        await until(lambda: self.logged("debug", containing="ended: rejected: id-taken"))
 
     async def test_other_network(self) -> None:
         """A bootstrap node of another network."""
@@ -731,6 +733,7 @@ class JoinTests(NetworkTestCase):
         error = await self.expect(JoinRefused, self.make(2, bootstrap).start_node())
         self.assertEqual(error.code, "network")
         self.assertIn("network", str(error))
+        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: network"))
 
     async def test_other_version(self) -> None:
         """A bootstrap node that speaks other versions only."""

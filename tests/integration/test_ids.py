@@ -189,13 +189,21 @@ class BindingTests(IdsTestCase):
     async def test_banned(self) -> None:
         """A ban ends the link of a key, and refuses it until it is lifted; its id stays its own."""
         bootstrap = await self.start_bootstrap()
-        key = self.stored_identity()
+        key, late = self.stored_identity(), self.stored_identity()
         node = await self.start(2, bootstrap, identity=key)
+        registering = await self.stranger(bootstrap, 6, identity=late)
+        await registering.link(ephemeral=False)
         file = BindingFile(self.directory / "bindings.sqlite", network=None)
-        file.ban(key.fingerprint)
+        for banned in (key, late):
+            file.ban(banned.fingerprint)
+        registering.say(register())
+        self.assertEqual((await registering.refused()).code, RejectCode.BANNED)
         await until(lambda: not node.status.joined)
         self.assertEqual(bootstrap.get_peers(), [])
         await until(lambda: "banned" in str(node.status.bootstraps[0].last_error))
+        for node_id in (2, 6):
+            self.assertTrue(self.logged("warn", node=1, containing=f"peer {node_id} is refused: this key is banned"))
+        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: banned"))
         self.assertEqual((await self.refusal(self.make(2, bootstrap))).code, RejectCode.ID_TAKEN)
         self.assertEqual((await self.refusal(self.make(5, bootstrap, identity=key))).code, RejectCode.BANNED)
         file.lift(key.fingerprint)
@@ -461,6 +469,7 @@ class KnownPeersTests(IdsTestCase):
         error = await self.expect(PeerIdentityMismatch, node.send_data(impostor.info, "x"))
         keys = (peer.factory.identity, impostor.factory.identity)
         self.assertEqual((error.expected, error.found), tuple(fingerprint_text(key.fingerprint) for key in keys))
+        await until(lambda: self.logged("debug", node=2, containing="ended: "))
         self.assertEqual((impostor.hooks, impostor.data), ([], []))
 
     async def test_another_bootstrap_node(self) -> None:
@@ -474,6 +483,8 @@ class KnownPeersTests(IdsTestCase):
         self.assertFalse(node.status.joined)
         self.assertIn(fingerprint_text(self.key.fingerprint), str(node.status.bootstraps[0].last_error))
         self.assertTrue(self.logged("error", node=5, containing="expected sha256:"))
+        self.assertTrue(self.logged("debug", node=1, containing="ended: "))
+        self.assertEqual(other.get_peers(), [])
         await other.shutdown()
         await self.start_bootstrap(port=port)
         await until(lambda: node.status.joined)

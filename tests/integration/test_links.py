@@ -162,6 +162,8 @@ class SelectionTests(FactoryTestCase):
         second.say(second.hello(boot=8))
         reject = await second.refused()
         self.assertEqual((reject.code, reject.retry_after), (RejectCode.ID_TAKEN, 2.0))
+        await until(lambda: self.logged("debug", node=2, containing="ended: rejected: id-taken"))
+        self.assertFalse(first.closed)
 
     async def test_nothing_counts_on_a_losing_connection(self) -> None:
         """What arrives on a connection that another one has replaced has no effect."""
@@ -187,12 +189,14 @@ class SelectionTests(FactoryTestCase):
         a = await self.factory(1)
         error = await self.expect(Rejected, self.dial(a, a))
         self.assertEqual(error.code, RejectCode.SELF)
+        await until(lambda: self.logged("debug", node=1, containing="ended: "))
 
     async def test_wrong_key(self) -> None:
         """Another key answers than the one that was expected: nothing is said to it."""
         a, b = await self.factory(1), await self.factory(2)
         error = await self.expect(PeerIdentityMismatch, self.dial(a, b, expected_fingerprint=b"\x01" * 32))
         self.assertIn("sha256:0101", error.expected)
+        await until(lambda: self.logged("debug", node=2, containing="ended: "))
         self.assertEqual((a.application, b.application), ([], []))
 
     async def test_cancelled_attempt(self) -> None:
@@ -746,6 +750,7 @@ class IdTests(NetworkTestCase):
         await node.shutdown()
         error = await self.expect(JoinRefused, self.make(2, bootstrap).start_node())
         self.assertEqual(error.code, "id-taken")
+        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: id-taken"))
         await self.start(2, bootstrap, identity=identity)
 
     async def test_other_id_of_the_same_key(self) -> None:

@@ -14,9 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import skipIf, skipUnless
 
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from twisted.trial.unittest import SynchronousTestCase
 
+from netlayer import Identity
 from tests.integration.processes import ROOT, Script, free_ports, wait_until
+from tests.test_identity import certificate_pem, certified, key_pem
 
 CHAT = """
 from netlayer import PeerProtocol
@@ -42,6 +45,8 @@ FILES = {
 }
 FOREGROUND, DAEMON = ("-n", "--pidfile="), ("--pidfile=node.pid", "--logfile=node.log")
 
+SECRET = "the secret of this network"
+
 #: Seconds in which a node that is told to end has ended.
 PROMPT = 5.0
 
@@ -56,14 +61,25 @@ def privileged_port() -> int:
             return port
 
 
-@posix
-class TwistdTests(SynchronousTestCase):
+class TwistdTestCase(SynchronousTestCase):
+    """Runs commands, and looks how they end."""
+
     def run_command(self, program: str, *arguments: str, starter: tuple[str, ...] = ()) -> Script:
         """Start a command in a directory that holds the application's modules."""
         process = Script(FILES, command=(f"{program}.py", *arguments), starter=starter)
         self.addCleanup(process.kill)
         return process
 
+    def assert_ended(self, process: Script, number: int) -> None:
+        """Send a signal: the process says its goodbyes, ends of that signal and complains of nothing."""
+        process.process.send_signal(number)
+        self.assertEqual(process.wait(within=PROMPT), -number, str(process))  # as twistd and twist end
+        self.assertRegex(process.out, r"node \d+: stopped\n")
+        self.assertNotIn("Traceback", process.out + process.err)
+
+
+@posix
+class TwistdTests(TwistdTestCase):
     def read_file(self, path: Path, pattern: str) -> re.Match[str]:
         """Wait until a file's text matches `pattern`."""
 
@@ -83,13 +99,6 @@ class TwistdTests(SynchronousTestCase):
     def assert_greeted(self, process: Script, node_id: int) -> None:
         """The application's protocol has had a packet of the node with this id."""
         process.read(f"greeted by {node_id}$")
-
-    def assert_ended(self, process: Script, number: int) -> None:
-        """Send a signal: the process says its goodbyes, ends of that signal and complains of nothing."""
-        process.process.send_signal(number)
-        self.assertEqual(process.wait(within=PROMPT), -number, str(process))  # as twistd and twist end
-        self.assertRegex(process.out, r"node \d+: stopped\n")
-        self.assertNotIn("Traceback", process.out + process.err)
 
     def test_network(self) -> None:
         """Nodes of each kind find each other, run the application's protocol, and say goodbye at SIGTERM and Ctrl-C."""
@@ -202,3 +211,94 @@ class TwistdTests(SynchronousTestCase):
             self.assertEqual(text.count(told), 1, text)
             self.assertNotIn("Traceback", text)
         self.assertFalse((daemon.directory / "node.pid").exists())
+
+
+@posix
+class FilesTests(TwistdTestCase):
+    """Files of keys, secrets and lists that an operator has got wrong."""
+
+    def refusals(self, cases: dict[str, tuple[tuple[str, ...], str]]) -> None:
+        """Start a node with each of some options; each ends with code 1 and one line that names the file."""
+        started = {
+            what: self.run_command(
+                "twistd", *FOREGROUND, "netlayer-node", "--id", "2", "--bootstrap", "tcp:127.0.0.1:9", *options
+            )
+            for what, (options, _) in cases.items()
+        }
+        for what, process in started.items():
+            self.assertEqual(process.wait(), 1, f"{what}: {process}")
+            self.assertRegex(process.err, r"\Anetlayer-node: [^\n]+\n\Z", what)
+            self.assertIn(cases[what][1], process.err, what)
+            self.assertNotIn(SECRET, process.err)
+            self.assertEqual((process.out, process.log), ("", ""), what)
+
+    def test_keys(self) -> None:
+        """A key that others may read, or that is none, is refused and left as it is."""
+        with TemporaryDirectory() as name:
+            whole, other = Identity.generate(), Identity.generate()
+            pem, foreign = key_pem(whole.key), ed25519.Ed25519PrivateKey.generate()
+            damaged = "is damaged or holds no key and certificate"
+            contents: dict[str, tuple[bytes, str]] = {
+                "readable": (pem + certificate_pem(whole.certificate), "can be read by others: chmod 600 it"),
+                "damaged": (pem[:100] + certificate_pem(whole.certificate), damaged),
+                "empty": (b"", damaged),
+                "encrypted": (key_pem(whole.key, b"password") + certificate_pem(whole.certificate), damaged),
+                "another certificate": (pem + certificate_pem(other.certificate), "the certificate of another one"),
+                "another type": (key_pem(foreign) + certificate_pem(certified(foreign)), "another kind of key"),
+            }
+            cases = {}
+            for what, (content, words) in contents.items():
+                path = Path(name) / what / "identity.pem"
+                path.parent.mkdir()
+                path.write_bytes(content)
+                path.chmod(0o644 if what == "readable" else 0o600)
+                cases[what] = ("--data-dir", str(path.parent)), words
+            self.refusals(cases)
+            for what, (content, _) in contents.items():
+                self.assertEqual((Path(name) / what / "identity.pem").read_bytes(), content)
+
+    def test_secrets_and_lists(self) -> None:
+        """Secrets that others may read, that are none or too many, and lists that are none."""
+        with TemporaryDirectory() as name:
+            contents: dict[str, tuple[str, str, str]] = {
+                "readable": ("--secret-file", SECRET, "can be read by others: chmod 600 it"),
+                "empty": ("--secret-file", "", "holds no secret"),
+                "short": ("--secret-file", "short", "16 bytes at least, this one has 5"),
+                "five": ("--secret-file", f"{SECRET}\n" * 5, "up to 4"),
+                "too long": ("--secret-file", f"# {'x' * 2**20}\n{SECRET}", "has more than 1048576 bytes"),
+                "damaged list": ("--allowlist", "2 sha256:cut\n", "line 1"),
+                "missing list": ("--allowlist", "", "No such file"),
+            }
+            cases = {}
+            for what, (option, content, words) in contents.items():
+                path = Path(name) / what
+                if what != "missing list":
+                    path.write_text(content)
+                    path.chmod(0o644 if what == "readable" else 0o600)
+                cases[what] = (option, str(path)), words
+            self.refusals(cases)
+
+    def test_two_processes(self) -> None:
+        """The second process on a data directory is refused by the number of the first, which notices nothing."""
+        with TemporaryDirectory() as name:
+            options = ("netlayer-bootstrap", "--id", "1", "--data-dir", name)
+            first = self.run_command("twistd", *FOREGROUND, *options)
+            first.read("started at")
+            self.refusals({"in use": (("--data-dir", name), f"is in use by the process {first.process.pid};")})
+            self.assert_ended(first, signal.SIGTERM)
+
+    @skipIf(not hasattr(os, "geteuid") or os.geteuid() != 0, "only root can make files of another user's")
+    def test_wrong_owner(self) -> None:
+        """A data directory or a key of somebody else is refused by its name, not replaced."""
+        with TemporaryDirectory() as name:
+            os.chmod(name, 0o755)
+            directory = Path(name) / "data"
+            Identity.in_directory(directory)
+            os.chmod(directory, 0o755)
+            node = self.run_command(
+                "twistd", *FOREGROUND, "--uid=nobody", "netlayer-node", "--id", "2", "--data-dir", str(directory)
+            )
+            self.assertEqual(node.wait(), 1, str(node))
+            self.assertRegex(
+                node.err, r"\Anetlayer-node: [^\n]*Permission denied \(as the user with[^\n]*\n\Z", str(node)
+            )
