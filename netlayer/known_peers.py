@@ -94,8 +94,8 @@ class KnownPeers:
         self._network = network
         self._clock = clock
         self._log = log
-        self._entries: Entries = {}
-        self._networks = {network: self._entries}  # a data directory may have been used in others
+        self._networks: dict[str, Entries] = {}  # a data directory may have been used in others
+        self._take({})
         self._writing: IDelayedCall | None = None
         self._told: dict[object, None] = {}
 
@@ -107,9 +107,7 @@ class KnownPeers:
         if self._path is None:
             return
         try:
-            networks = read_known_peers(self._path)
-            self._entries = networks.setdefault(self._network, {})
-            self._networks = networks
+            self._take(read_known_peers(self._path))
         except DamagedPeers as damage:
             aside = _free_name(self._path)
             os.replace(self._path, aside)
@@ -137,14 +135,15 @@ class KnownPeers:
         """
         if self._path is None or who in self._entries or (isinstance(who, str) and not who.isprintable()):
             return
-        if isinstance(who, int):
-            for former in [each for each, key in self._entries.items() if key == fingerprint and isinstance(each, int)]:
-                del self._entries[former]
-        if sum(map(len, self._networks.values())) >= MAX_KNOWN:
+        if isinstance(who, int) and fingerprint in self._ids:
+            del self._entries[self._ids.pop(fingerprint)]
+        if self._elsewhere + len(self._entries) >= MAX_KNOWN:
             if self._is_news("full"):
                 self._log.warn("{count} keys are known, and no more are remembered", count=MAX_KNOWN)
             return
         self._entries[who] = fingerprint
+        if isinstance(who, int):
+            self._ids[fingerprint] = who
         self._write_soon()
 
     def replace(self, former: bytes, fingerprint: bytes) -> None:
@@ -152,6 +151,8 @@ class KnownPeers:
         changed = [who for who, key in self._entries.items() if key == former]
         for who in changed:
             self._entries[who] = fingerprint
+        if former in self._ids:
+            self._ids[fingerprint] = self._ids.pop(former)
         if changed:
             self._write_soon()
 
@@ -170,6 +171,12 @@ class KnownPeers:
         return True
 
     # ---- private
+
+    def _take(self, networks: dict[str, Entries]) -> None:
+        self._networks = networks
+        self._entries = networks.setdefault(self._network, {})
+        self._ids = {key: who for who, key in self._entries.items() if isinstance(who, int)}
+        self._elsewhere = sum(map(len, networks.values())) - len(self._entries)
 
     def _is_news(self, what: object) -> bool:
         """Tell whether the log has not said something yet; of very many things nothing more is said."""

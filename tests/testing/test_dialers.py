@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.testing.dialers import TwoDialers
 
-#: How many schedules a run of the tests plays: about six seconds of them. 20,000 more were played by the command line.
-SEEDS = 250
+#: How many schedules a run of the tests plays; .ci/run plays more of them.
+SEEDS = 60
 
 
 class TwoDialersTests(SynchronousTestCase):
