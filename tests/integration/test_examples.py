@@ -46,6 +46,10 @@ ENDING = {
         "Node 2 received ['twice', 'twice']",
         "The broadcast was handled by [1]",
     ],
+    "watching.py": [
+        "joined: True, linked: 1, waiting: 0 bytes, away: 0",
+        "joined: False, linked: 1, waiting: 0 bytes, away: 1",
+    ],
     "workflow.py": [
         "Node 4 is linked to [2, 3]",
         "Custom handler: Node 3 received packet: 2: Hello, Peer 3!",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -13,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.directories import new_directory
 from tests.integration.launcher import launcher
+from tests.integration.processes import Script, free_ports
 from tests.integration.terminals import Block, play
 from tests.pages import DOCS, directives, pages, sections
 
@@ -88,6 +91,10 @@ class SessionsTests(SynchronousTestCase):
         """Nodes with a secret, or on a list, link; others are told why not."""
         self.assert_true("howto/use-a-secret")
 
+    def test_deploy(self) -> None:
+        """Two bootstrap nodes and a node, of which a bootstrap node is restarted while the others run."""
+        self.assert_true("howto/deploy")
+
     def test_ids(self) -> None:
         """Ids stay with their keys, are freed, and keys are banned, while the bootstrap node runs."""
         self.assert_true("howto/keep-ids")
@@ -98,19 +105,61 @@ class SessionsTests(SynchronousTestCase):
 
     def test_pages(self) -> None:
         """There is no page with a session that is not played."""
-        howto = "run-with-twistd", "run-with-systemd", "use-a-secret", "keep-ids", "test-your-application"
+        howto = "run-with-twistd", "run-with-systemd", "use-a-secret", "deploy", "keep-ids", "test-your-application"
         tested = {"tutorial/chat", "tutorial/first-network", *(f"howto/{name}" for name in howto)}
         self.assertEqual(set(sessions()), tested)
 
 
-@skipUnless(shutil.which("systemd-analyze"), "it comes with systemd")
 class UnitFilesTests(SynchronousTestCase):
+    """The unit files of the documentation, and what they start."""
+
+    @skipUnless(shutil.which("systemd-analyze"), "it comes with systemd")
     def test_verified(self) -> None:
         """The unit files are such as systemd takes."""
+        for name in ("systemd", "deploy"):
+            directory = new_directory(self)
+            for path in (DOCS / "examples" / name).glob("netlayer-*"):
+                text = path.read_text("utf-8").replace("/opt/netlayer/bin/twistd", "/bin/true")
+                (directory / path.name.replace("@", "@2")).write_text(text, "utf-8")
+            command = ["systemd-analyze", "verify", *map(str, sorted(directory.iterdir()))]
+            verified = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            self.assertEqual((verified.stderr, verified.returncode), ("", 0))
+
+    @skipUnless(os.name == "posix", "systemd runs on Linux")
+    def test_deployed(self) -> None:
+        """The commands of the units for several machines, with their one file, make a network that says goodbye."""
+        ports = dict(zip(("8000", "8101"), map(str, free_ports(2)), strict=True))
+        bootstrap = self.started("netlayer-bootstrap@.service", "1", ports)
+        node = self.started("netlayer-node@.service", "101", ports)
+        node.read("joined the network through the bootstrap node at 127.0.0.1:" + ports["8000"])
+        for process in (node, bootstrap):
+            process.process.terminate()
+            self.assertEqual(process.wait(), -signal.SIGTERM, str(process))
+            self.assertNotIn("Traceback", str(process))
+        self.assertIn("peer 101 lost: goodbye: shutdown", bootstrap.out)
+
+    def started(self, unit: str, instance: str, ports: dict[str, str]) -> Script:
+        """Start what a unit starts, with the paths and the addresses of this machine."""
         directory = new_directory(self)
-        for path in (DOCS / "examples" / "systemd").iterdir():
-            text = path.read_text("utf-8").replace("/opt/netlayer/bin/twistd", "/bin/true")
-            (directory / path.name.replace("@", "@2")).write_text(text, "utf-8")
-        command = ["systemd-analyze", "verify", *map(str, sorted(directory.iterdir()))]
-        verified = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        self.assertEqual((verified.stderr, verified.returncode), ("", 0))
+        secret = directory / "secret"
+        secret.write_text("the secret of two machines\n")
+        secret.chmod(0o600)
+        examples = DOCS / "examples" / "deploy"
+        (bootstraps,) = re.findall("^BOOTSTRAPS=(.*)$", (examples / "network").read_text("utf-8"), re.MULTILINE)
+        text = (examples / unit).read_text("utf-8").replace("\\\n", " ")
+        (command,) = re.findall("^ExecStart=/opt/netlayer/bin/twistd (.*)$", text, re.MULTILINE)
+        values = {
+            "$BOOTSTRAPS": bootstraps,
+            "%i": instance,
+            "/etc/netlayer/secret": str(secret),
+            "${STATE_DIRECTORY}": str(directory / "state"),
+            "192.0.2.10": "127.0.0.1",
+            "192.0.2.20": "localhost",
+            **ports,
+        }
+        for name, value in values.items():
+            command = command.replace(name, value)
+        program = "from twisted.scripts.twistd import run; run()"
+        process = Script({"twistd.py": program}, command=("twistd.py", *command.split()))
+        self.addCleanup(process.kill)
+        return process
