@@ -23,7 +23,7 @@ from netlayer import Identity
 from netlayer.stores.file import BINDINGS_FILE, BindingFile
 from netlayer.wire.messages import Register, Registered, RejectCode
 from tests.integration.processes import Script
-from tests.integration.stranger import Stranger, reactor
+from tests.integration.stranger import Stranger, reactor, until
 
 __all__ = ["KilledBootstrap", "dial"]
 
@@ -76,7 +76,9 @@ class KilledBootstrap:
             if self.acknowledged:
                 await self._refused(port, self.rng.choice(list(self.acknowledged)))
             registering = gatherResults([Deferred.fromCoroutine(self._register(port)) for _ in range(NODES)])
-            await deferLater(reactor, self.rng.uniform(0.0, 0.4))
+            enough = len(self.acknowledged) + self.rng.randrange(20)
+            await until(lambda: len(self.acknowledged) >= enough, within=60.0)
+            await deferLater(reactor, self.rng.uniform(0.0, 0.02))
             script.process.kill()
             script.process.wait()
             await registering

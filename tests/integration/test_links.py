@@ -733,7 +733,7 @@ class IdTests(NetworkTestCase):
 
     async def test_many_claims_at_once(self) -> None:
         """However many claim the id of a live node in the same moment, it keeps its link."""
-        a = await self.start(2)
+        a = await self.start(2, settings=settings(timeout=30.0))  # so many handshakes take their time
         holder = await self.start(3, peers=[(2, HOST, a.port)])
         strangers = [await self.stranger(a, 3) for _ in range(40)]
         for stranger in strangers:
