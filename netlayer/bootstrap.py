@@ -17,9 +17,9 @@ from netlayer.errors import LinkLost, NodeStopped
 from netlayer.factory import PeerFactory
 from netlayer.interfaces import IBindingStore
 from netlayer.peer import PeerProtocol
-from netlayer.sansio.registry import Binding, Holdings, Registry
+from netlayer.sansio.registry import REPLACED, Binding, Holdings, Registry
 from netlayer.sansio.states import State
-from netlayer.sansio.tickets import MAX_SIGNERS, Claim, issue_ticket, needs_renewal
+from netlayer.sansio.tickets import MAX_SIGNERS, Claim, issue_ticket, key_fingerprint, needs_renewal
 from netlayer.stores.memory import MemoryStore
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,
@@ -27,6 +27,7 @@ from netlayer.wire.messages import (
     Record,
     Register,
     Registered,
+    Reject,
     RejectCode,
     Role,
     Ticket,
@@ -73,7 +74,7 @@ class BootstrapFactory(PeerFactory):
         super().__init__(reactor, settings=settings, protocol=protocol, **options)
         self.registry = Registry(settings=self.settings, rng=self.rng)
         self.store = store if store is not None else MemoryStore()
-        self._signers: tuple[bytes, ...] = ()
+        self._signers: tuple[bytes, ...] = ()  # the others whose tickets are good; not this node's former keys
         self._is_loaded = True
         self._lease_timer: IDelayedCall | None = None
         self.claims.trust(self.identity.fingerprint)
@@ -92,23 +93,23 @@ class BootstrapFactory(PeerFactory):
     # ---- what protocols report
 
     def introduced(self, protocol: Driver) -> None:
-        """Refuse who is banned and an id that another key is bound to; otherwise do what every node does."""
+        """Let nobody in before it is known who may have which id; then do what every node does."""
         if not self._is_loaded:
             protocol._reject(RejectCode.NOT_READY, "the bindings of this network are not loaded yet")
             return
-        refusal = self.registry.refusal(self.claims.standing(protocol.record))
-        if refusal is not None:
-            protocol._reject(refusal.code, refusal.text)
-            return
         super().introduced(protocol)
+
+    def refusal(self, claim: Claim) -> Reject | None:
+        """Return why somebody is refused: for a ban, or as another key is bound to the id or has replaced this one."""
+        return self.registry.refusal(claim) or super().refusal(claim)
 
     def news_received(self, protocol: Driver, news: Register | Registered | Peers) -> None:
         """Bind the id of a node that registers, and then list it and answer with records of others."""
         if not isinstance(news, Register):
             super().news_received(protocol, news)
             return
-        claim = self.claims.standing(protocol.record)
-        refusal = self.registry.refusal(claim)
+        claim = self.claims.standing(protocol.record, protocol.succession)
+        refusal = self.refusal(claim)
         if refusal is not None:
             self.evict(protocol, refusal.code, refusal.text)
         elif protocol.introduction.ephemeral:
@@ -122,7 +123,7 @@ class BootstrapFactory(PeerFactory):
         """Bind the ids that another bootstrap node, whose word is taken, has bound."""
         for record in records:
             claim = self.claims.standing(record)
-            if claim.persistent_since is not None and self.registry.refusal(claim) is None:
+            if claim.persistent_since is not None and self.refusal(claim) is None:
                 _ = self._bind(claim).addErrback(lambda failure: self._log_not_bound(failure))
 
     def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
@@ -161,10 +162,13 @@ class BootstrapFactory(PeerFactory):
         """Take over what the store holds, and end the links that should not stand any more."""
         self._is_loaded = True
         self.registry.load(holdings)
-        self._signers = tuple(key for key in holdings.signers if key != self.identity.public_key)
+        for pair in holdings.successions:
+            self.claims.successions.learn(pair)
+        own = (self.identity.fingerprint, *self.identity.formers)
+        self._signers = tuple(key for key in holdings.signers if key_fingerprint(key) not in own)
         self.claims.trust(self.identity.fingerprint, self._signers)
         for link in self.links():
-            refusal = self.registry.refusal(self.claims.standing(link.record))
+            refusal = self.refusal(self.claims.standing(link.record, link.succession))
             if refusal is not None:
                 self.registry.forget(link.fingerprint)
                 self.evict(link, refusal.code, refusal.text)
@@ -180,16 +184,22 @@ class BootstrapFactory(PeerFactory):
         if binding is None:
             assert bound is not None
             return succeed(bound)
-        done = self.store.bind(binding, replacing=None if bound is None else bound.fingerprint)
-        return done.addCallback(self._take_effect)
+        replacing = None if bound is None else bound.fingerprint
+        done = self.store.bind(binding, replacing=replacing, formers=claim.formers)
+        return done.addCallback(self._take_effect, claim)
 
-    def _take_effect(self, binding: Binding) -> Binding:
+    def _take_effect(self, binding: Binding, claim: Claim) -> Binding:
+        """The store has made a binding, for who has claimed the id or for whoever was quicker."""
+        formers = claim.formers if binding.fingerprint == claim.fingerprint else ()
         loser = self.registry.bound_to(binding.node_id)
-        self.registry.bind(binding, now=self.claims.wall_seconds())
+        self.registry.bind(binding, now=self.claims.wall_seconds(), formers=formers)
+        why = dict.fromkeys(formers, REPLACED)
         if loser is not None and loser.fingerprint != binding.fingerprint:
-            self.registry.forget(loser.fingerprint)
-            for connection in self.connections_to(loser.fingerprint):
-                self.evict(connection, RejectCode.ID_TAKEN, f"id {binding.node_id} was bound to another key before")
+            why.setdefault(loser.fingerprint, f"id {binding.node_id} was bound to another key before")
+        for fingerprint, text in why.items():
+            self.registry.forget(fingerprint)
+            for connection in self.connections_to(fingerprint):
+                self.evict(connection, RejectCode.ID_TAKEN, text)
         return binding
 
     def _bound(self, protocol: Driver, news: Register, binding: Binding) -> None:

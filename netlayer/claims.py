@@ -7,9 +7,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import attrs
+
 from netlayer.errors import RemoteProtocolError
 from netlayer.interfaces import IIdentity, IWallClock
 from netlayer.known_peers import KnownPeers
+from netlayer.sansio.succession import Succession, Successions, former_fingerprints
 from netlayer.sansio.tickets import Claim, Tickets, key_fingerprint
 from netlayer.wire.messages import Record, Ticket
 
@@ -17,6 +20,8 @@ __all__ = ["Claims"]
 
 #: Tickets of others that are remembered, for those who have shown none of their own yet.
 MAX_TICKETS = 4096
+#: Keys that were replaced and that are remembered, and successions whose signatures are not checked again.
+MAX_SUCCESSIONS, MAX_CHECKED = 16384, 1024
 
 
 class Claims:
@@ -24,6 +29,7 @@ class Claims:
 
     :param reactor: tells the time of day if it provides :class:`~netlayer.interfaces.IWallClock`.
     :ivar known_peers: the keys that the node has met before.
+    :ivar successions: the keys of others that were replaced, as far as the node has been shown that.
     """
 
     def __init__(
@@ -37,6 +43,9 @@ class Claims:
         self._tickets = Tickets(network, identity)
         self._own: dict[bytes, Ticket] = {}  # by the fingerprint of who has signed
         self._known: OrderedDict[tuple[int, bytes], Ticket] = OrderedDict()
+        self.successions = Successions(limit=MAX_SUCCESSIONS)
+        self.successions.learn((*identity.formers, identity.fingerprint))
+        self._checked: OrderedDict[Succession, tuple[bytes, ...]] = OrderedDict()
 
     # ---- of others
 
@@ -48,33 +57,46 @@ class Claims:
         """
         self._tickets.trust(bootstrap, vouched)
 
-    def judge(self, record: Record) -> Claim:
+    def judge(self, record: Record, succession: Succession | None = None) -> Claim:
         """Return the claim that a participant makes, supported by the best ticket that is known of it.
 
-        :raises RemoteProtocolError: when it shows a ticket that no honest node would.
+        :param succession: what it has shown of its former keys.
+        :raises RemoteProtocolError: when it shows a ticket or a succession that no honest node would.
         """
-        claim = self._tickets.claim(record, self.wall_seconds())
-        who = record.node_id, record.fingerprint
-        if claim.ticket is not None:
-            self._known[who] = claim.ticket
-            if len(self._known) > MAX_TICKETS:
-                self._known.popitem(last=False)
-        elif who in self._known and self._known[who].ephemeral == record.ephemeral:
-            return self._tickets.claim(
-                Record(*who, (), record.boot, record.ephemeral, self._known[who]), self.wall_seconds()
-            )
-        return claim
+        claim = self._supported(record)
+        if succession is not None:
+            if record.ephemeral:
+                raise RemoteProtocolError("a succession of an ephemeral key")
+            formers = self._formers(succession)
+            if not self.successions.learn((*formers, record.fingerprint)):
+                formers = ()  # another key took that place before
+            return attrs.evolve(claim, formers=formers)
+        return attrs.evolve(claim, formers=self.successions.formers(record.fingerprint))
 
-    def standing(self, record: Record) -> Claim:
-        """Return the claim that a participant makes; a ticket that means nothing supports nothing."""
+    def standing(self, record: Record, succession: Succession | None = None) -> Claim:
+        """Return the claim that a participant makes; a ticket or a succession that means nothing supports nothing."""
         try:
-            return self.judge(record)
+            return self.judge(record, succession)
         except RemoteProtocolError:
             return Claim(record.node_id, record.fingerprint)
 
     def is_beaten(self, record: Record, other: Record) -> bool:
         """Tell whether another claim to the id of a record, by another key, is better."""
         return record.fingerprint != other.fingerprint and self.standing(other).beats(self.standing(record))
+
+    def has_replaced(self, former: bytes, succession: Succession | None) -> bool:
+        """Tell whether the key of a succession has taken the place of a key, whose fingerprint is given."""
+        try:
+            return succession is not None and former in self._formers(succession)
+        except RemoteProtocolError:
+            return False
+
+    def linked(self, claim: Claim) -> None:
+        """A peer is linked: what was remembered of the keys before its own is now said of this one."""
+        for former in claim.formers:
+            self.known_peers.replace(former, claim.fingerprint)
+            self._tickets.distrust(former)
+            self._own.pop(former, None)
 
     # ---- of this node
 
@@ -103,3 +125,26 @@ class Claims:
     def signers(self) -> Iterator[bytes]:
         """Return the public keys of the bootstrap nodes that have given this node tickets."""
         return (ticket.signer for ticket in self._own.values())
+
+    # ---- private
+
+    def _supported(self, record: Record) -> Claim:
+        claim = self._tickets.claim(record, self.wall_seconds())
+        who = record.node_id, record.fingerprint
+        if claim.ticket is not None:
+            self._known[who] = claim.ticket
+            if len(self._known) > MAX_TICKETS:
+                self._known.popitem(last=False)
+        elif who in self._known and self._known[who].ephemeral == record.ephemeral:
+            return self._tickets.claim(
+                Record(*who, (), record.boot, record.ephemeral, self._known[who]), self.wall_seconds()
+            )
+        return claim
+
+    def _formers(self, succession: Succession) -> tuple[bytes, ...]:
+        formers = self._checked.get(succession)
+        if formers is None:
+            formers = self._checked[succession] = former_fingerprints(succession, self._identity)
+            if len(self._checked) > MAX_CHECKED:
+                self._checked.popitem(last=False)
+        return formers

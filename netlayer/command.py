@@ -94,8 +94,8 @@ class BindingsOptions(Command):
     synopsis = "DATA_DIR"
     longdesc = (
         "Print which key holds which id for good, by the bootstrap node whose data directory this is: an id, the "
-        "fingerprint and since when, in each line; and which keys are banned. The bootstrap node may run meanwhile; it "
-        "notices changes within some seconds."
+        "fingerprint and since when, in each line; which keys are banned; and which were replaced. The bootstrap node "
+        "may run meanwhile; it notices changes within some seconds."
     )
     optParameters: ClassVar[list[list[Any]]] = [
         ["remove", None, None, "End the binding of this id: whoever registers with it next has it."],
@@ -122,6 +122,8 @@ class BindingsOptions(Command):
                     print(f"{binding.node_id} {fingerprint_text(binding.fingerprint)} {since:%Y-%m-%dT%H:%M:%SZ}")
                 for fingerprint in holdings.banned:
                     print(f"banned {fingerprint_text(fingerprint)}")
+                for former, fingerprint in holdings.successions:
+                    print(f"replaced {fingerprint_text(former)} by {fingerprint_text(fingerprint)}")
                 return
             ended = file.end(self["remove"], now=int(time.time()))
         if ended is None:
@@ -244,6 +246,36 @@ class KnownOptions(Command):
             print(f"{fingerprint_text(key)} is forgotten")
 
 
+class RotateOptions(Command):
+    """``netlayer rotate``."""
+
+    synopsis = "DATA_DIR"
+    longdesc = (
+        "Put a new key in the place of the one of the node whose data directory this is, and destroy that one. Both "
+        "sign that, and the node shows it from its next start on: it keeps its id, and those who know it by the "
+        "former key believe the new one. The node must not run. Lists of who may link have to be changed by hand."
+    )
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the directory."""
+        if len(arguments) != 1:
+            raise usage.UsageError("it takes one argument, the data directory of a node")
+        self["data-dir"] = arguments[0]
+
+    def run(self) -> None:
+        """Replace the key."""
+        directory = Path(self["data-dir"])
+        path = directory / IDENTITY_FILE
+        if not path.exists():
+            raise ConfigurationError(f"{directory} holds no {IDENTITY_FILE}; nodes make one")
+        held = DataDirectory.open(directory)
+        try:
+            former, new = Identity.replace(path)
+        finally:
+            held.release()
+        print(f"{fingerprint_text(former.fingerprint)} is replaced by {fingerprint_text(new.fingerprint)}")
+
+
 class Options(Command):
     """All commands."""
 
@@ -255,6 +287,7 @@ class Options(Command):
         ["bindings", None, BindingsOptions, "Print which key holds which id, or free an id."],
         ["known", None, KnownOptions, "Print the keys that a node has met, or forget one."],
         ["ban", None, BanOptions, "Keep a key out."],
+        ["rotate", None, RotateOptions, "Put a new key in the place of a node's key."],
     ]
 
     def postOptions(self) -> None:

@@ -28,6 +28,7 @@ from netlayer.sansio.connection import PIECE, Connection
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import RemoteNode
 from netlayer.sansio.states import State
+from netlayer.sansio.succession import Succession
 from netlayer.tls import tune_socket, why_lost
 from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Register, Registered, RejectCode
 
@@ -55,6 +56,7 @@ class Driver(Protocol):
     def __init__(self) -> None:
         self._attempt: Attempt | None = None  # set by the factory on what it dials
         self._remote: Remote | None = None
+        self.succession: Succession | None = None  # what the other end has shown of its former keys, unchecked
         self._ready = False
         self._transport_lost = False
         self._events: deque[Event] = deque()  # not handed over yet
@@ -91,8 +93,13 @@ class Driver(Protocol):
             return
         try:
             fingerprint = self.factory.security.proven_fingerprint(self.transport)
+            self.succession = self.factory.security.succession(self.transport)
             expected = self._attempt.expected_fingerprint if self._attempt is not None else None
-            if expected is not None and fingerprint != expected:
+            if (
+                expected is not None
+                and fingerprint != expected
+                and not self.factory.claims.has_replaced(expected, self.succession)
+            ):
                 raise PeerIdentityMismatch(fingerprint_text(expected), fingerprint_text(fingerprint))
         except (RemoteProtocolError, PeerIdentityMismatch) as error:
             self._abort(error)

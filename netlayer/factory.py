@@ -44,9 +44,11 @@ from netlayer.remote import Remote
 from netlayer.remotes import Remotes
 from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.load import NodeLoad, SharedPayload
+from netlayer.sansio.registry import REPLACED
 from netlayer.sansio.selection import CLONE_RETRY
 from netlayer.sansio.states import State
 from netlayer.sansio.streams import OutgoingPacket
+from netlayer.sansio.tickets import Claim
 from netlayer.strangers import Strangers
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
@@ -57,6 +59,7 @@ from netlayer.wire.messages import (
     Record,
     Register,
     Registered,
+    Reject,
     RejectCode,
     Role,
     Ticket,
@@ -374,12 +377,17 @@ class PeerFactory(Factory):
             protocol._reject(RejectCode.FULL, f"this node has {self.settings.max_connections} links")
             return
         try:
-            claim = self.claims.judge(protocol.record)
+            claim = self.claims.judge(protocol.record, protocol.succession)
         except RemoteProtocolError as error:
             self.violated(protocol, error)
             protocol._reject(RejectCode.PROTOCOL_VIOLATION, error.reason)
             return
-        if self.claims.known_peers.contradicts(said.node_id, fingerprint):
+        refusal = self.refusal(claim)
+        if refusal is not None:
+            protocol._reject(refusal.code, refusal.text, refusal.retry_after)
+            return
+        known_peers = self.claims.known_peers
+        if known_peers.key_of(said.node_id) not in claim.formers and known_peers.contradicts(said.node_id, fingerprint):
             self._refuse_stranger(protocol)
             return
         holder = self.remotes.find(said.node_id)
@@ -389,6 +397,12 @@ class PeerFactory(Factory):
             self._accept(protocol)  # the holder loses the id as soon as this is the link
         else:
             self._ask_holder(protocol, holder, holder.link)
+
+    def refusal(self, claim: Claim) -> Reject | None:
+        """Return why somebody is refused who claims an id, or None if only who else has it is to be asked."""
+        if self.claims.successions.successor(claim.fingerprint) is not None:
+            return Reject(RejectCode.ID_TAKEN, REPLACED, self.id_taken_retry)
+        return None
 
     def contested(self, protocol: Driver) -> bool:
         """Refuse a connection whose peer's id another key has taken while the handshake was under way."""
@@ -410,6 +424,7 @@ class PeerFactory(Factory):
         """A connection became the link to its peer, which answers for its id from now on."""
         assert protocol._remote is not None
         self._strangers.left(protocol)
+        self.claims.linked(self.claims.standing(protocol.record, protocol.succession))
         self.remotes.linked(protocol._remote, protocol.introduction.node_id)
         self.observer.link_ready(protocol)
 

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import datetime
 import errno
 import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from netlayer.errors import ConfigurationError, described
+from netlayer.certificate import certificate_key, certificate_succession, self_signed
+from netlayer.errors import ConfigurationError, RemoteProtocolError, described
 from netlayer.interfaces import IIdentity, ISecurity
-from netlayer.tls import MutualTLS, certificate_fingerprint
+from netlayer.sansio.succession import former_fingerprints, succeed
+from netlayer.sansio.tickets import key_fingerprint
+from netlayer.tls import MutualTLS
 
 __all__ = ["Identity", "fingerprint_text", "made_directory", "parse_fingerprint"]
 
 #: The name of the identity in a data directory.
 IDENTITY_FILE = "identity.pem"
-
-# Certificates carry a key and mean nothing else: a fixed name, and dates so wide that no clock can matter.
-_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "netlayer")])
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-_FOREVER = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.timezone.utc)
 
 
 def fingerprint_text(fingerprint: bytes) -> str:
@@ -54,7 +53,7 @@ class Identity:
     """An ECDSA P-256 key pair with its self-signed certificate.
 
     :param key: the key pair, on the curve P-256.
-    :param certificate: the certificate that carries its public half in TLS; nothing else in it counts.
+    :param certificate: the certificate that carries its public half in TLS, and its former keys.
     :ivar fingerprint: 32 bytes that name the participant for life: the SHA-256 of the public key's DER encoding.
     :ivar public_key: the DER encoding of the public key.
     :ivar ephemeral: whether the key dies with this process.
@@ -64,13 +63,27 @@ class Identity:
         self.key = key
         self.certificate = certificate
         self.ephemeral = ephemeral
-        self.public_key = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        self.fingerprint = certificate_fingerprint(certificate)
+        self.public_key = certificate_key(certificate)
+        self.fingerprint = key_fingerprint(self.public_key)
 
     def __repr__(self) -> str:
         return f"<Identity {fingerprint_text(self.fingerprint)}{' (ephemeral)' if self.ephemeral else ''}>"
+
+    @cached_property
+    def formers(self) -> tuple[bytes, ...]:
+        """The fingerprints of the keys in whose place it is, the oldest first.
+
+        :raises RemoteProtocolError: when the certificate tells what these keys have not signed.
+        """
+        succession = certificate_succession(self.certificate)
+        return former_fingerprints(succession, self) if succession is not None else ()
+
+    def successor(self) -> Identity:
+        """Return a new identity that takes the place of this one, as both have signed; it is stored nowhere yet."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        new = Identity(key, self_signed(key), ephemeral=self.ephemeral)
+        succession = succeed(self, new, before=certificate_succession(self.certificate))
+        return Identity(key, self_signed(key, succession), ephemeral=self.ephemeral)
 
     def security(self, clock: IReactorTime) -> ISecurity:
         """Return TLS with this identity."""
@@ -95,7 +108,7 @@ class Identity:
     def generate(cls) -> Identity:
         """Make an ephemeral identity: a new key that is stored nowhere."""
         key = ec.generate_private_key(ec.SECP256R1())
-        return cls(key, _self_signed(key), ephemeral=True)
+        return cls(key, self_signed(key), ephemeral=True)
 
     @classmethod
     def in_directory(cls, data_dir: str | os.PathLike[str]) -> Identity:
@@ -125,6 +138,31 @@ class Identity:
             raise ConfigurationError(f"identity file {path}: {error.strerror or error}") from None
 
     @classmethod
+    def replace(cls, path: str | os.PathLike[str]) -> tuple[Identity, Identity]:
+        """Put the successor of the identity in a file in its place.
+
+        The file holds the one or the other at any moment, and with the former key goes what that could still sign. The
+        caller sees to it that nobody else changes the file.
+
+        :param path: of the file.
+        :returns: the former identity and the new one.
+        :raises ConfigurationError: as :meth:`load_or_create` does, or when there is no file.
+        """
+        path = Path(path)
+        temporary = path.with_name(f"{path.name}.new")
+        try:
+            former = cls._load(path)
+            temporary.unlink(missing_ok=True)  # of somebody who was killed here
+            _write_new(temporary, former.successor()._pem(), like=path)
+            with _erased(path) if os.name == "posix" else nullcontext():
+                os.replace(temporary, path)
+                _sync_directory(path.parent)
+            return former, cls._load(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ConfigurationError(f"identity file {path}: {error.strerror or error}") from None
+
+    @classmethod
     def _load(cls, path: Path) -> Identity:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0))) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -141,21 +179,21 @@ class Identity:
             raise ConfigurationError(f"identity file {path} holds another kind of key than ECDSA P-256")
         if key.public_key() != certified:
             raise ConfigurationError(f"identity file {path} holds a key and the certificate of another one")
-        return cls(key, certificate, ephemeral=False)
+        identity = cls(key, certificate, ephemeral=False)
+        try:
+            certificate.verify_directly_issued_by(certificate)  # it may tell less than what was written
+            _ = identity.formers
+        except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
+            raise ConfigurationError(f"identity file {path} is damaged: its certificate was changed") from None
+        except RemoteProtocolError as error:
+            raise ConfigurationError(f"identity file {path} holds {error.reason}") from None
+        return identity
 
     @classmethod
     def _create(cls, path: Path) -> Identity:
-        new = cls.generate()
-        pem = new.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ) + new.certificate.public_bytes(serialization.Encoding.PEM)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_new(temporary, cls.generate()._pem())
             try:
                 os.link(temporary, path)  # unlike rename it never replaces what another process has just made
             except FileExistsError:
@@ -167,6 +205,12 @@ class Identity:
         finally:
             temporary.unlink(missing_ok=True)
         return cls._load(path)
+
+    def _pem(self) -> bytes:
+        key = self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return key + self.certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def made_directory(data_dir: str | os.PathLike[str]) -> Path:
@@ -184,14 +228,47 @@ def made_directory(data_dir: str | os.PathLike[str]) -> Path:
     return Path(data_dir)
 
 
-def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(_NAME)
-        .issuer_name(_NAME)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(_EPOCH)
-        .not_valid_after(_FOREVER)
-        .sign(key, hashes.SHA256())
-    )
+def _write_new(path: Path, content: bytes, *, like: Path | None = None) -> None:
+    """Write a file that its owner alone can read, and that is on the disk at the end.
+
+    :param like: the file whose owner it gets, where that is not the caller's own choice.
+    :raises FileExistsError: when there is one.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        if like is not None and hasattr(os, "geteuid") and os.geteuid() == 0:
+            owner = like.stat()
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    """Have the names of files on the disk, where a directory can be opened for that."""
+    if os.name == "posix":
+        directory = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+@contextmanager
+def _erased(path: Path) -> Iterator[None]:
+    """Overwrite the file that is at a path, if it has no name any more at the end.
+
+    No file system promises that this reaches the same place of the disk; where it does, nobody reads the key there.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except OSError:  # it may be read only
+        yield
+        return
+    try:
+        yield
+        status = os.fstat(descriptor)
+        if status.st_nlink == 0:
+            os.write(descriptor, bytes(status.st_size))
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -20,6 +20,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from netlayer.nodelog import NodeLog
     from netlayer.sansio.registry import Binding, Holdings
+    from netlayer.sansio.succession import Succession
 
 __all__ = ["IBindingStore", "IIdentity", "ISecurity", "IWallClock"]
 
@@ -29,6 +30,7 @@ class IIdentity(Interface):
 
     fingerprint = Attribute("32 bytes that name the participant for life.")
     ephemeral = Attribute("Whether the identity dies with this process.")
+    formers = Attribute("The fingerprints of the keys in whose place it is, the oldest first; mostly empty.")
     public_key = Attribute("At most 256 bytes, of which `fingerprint` is the SHA-256; what others check signatures by.")
 
     def sign(data: bytes) -> bytes:
@@ -64,13 +66,15 @@ class IBindingStore(Interface):
         :param log: of the bootstrap node.
         """
 
-    def bind(binding: Binding, *, replacing: bytes | None) -> Deferred[Binding]:
+    def bind(binding: Binding, *, replacing: bytes | None, formers: tuple[bytes, ...] = ()) -> Deferred[Binding]:
         """Give an id to a key, unless another key holds it; whatever id the key had before is free.
 
         It fires with the binding that is in effect then, as soon as that is durable, and fails with any error if that
         can't be done.
 
         :param replacing: the fingerprint of a holder that loses the id to the new one.
+        :param formers: the fingerprints of the keys that the new one is in the place of, the oldest first. If the
+            binding comes into effect, their ids are free and the store holds that each was replaced by the next.
         """
 
     def stop() -> Deferred[None]:
@@ -107,4 +111,10 @@ class ISecurity(Interface):
 
         :param transport: the one of the protocol inside.
         :raises RemoteProtocolError: when the other end has not shown a fingerprint, or speaks another protocol.
+        """
+
+    def succession(transport: ITransport) -> Succession | None:
+        """Return what the other end has shown of the keys before its own, unchecked; None if it has shown nothing.
+
+        Call it when the other end has proven its fingerprint.
         """

@@ -209,21 +209,26 @@ class Joining:
         factory = self._factory
         if record.node_id == factory.local.node_id or record.fingerprint == factory.local.fingerprint:
             return None
-        if factory.claims.known_peers.contradicts(record.node_id, record.fingerprint):
-            return None
         before = self._directory.get(record.node_id)
         try:
             if before is not None and factory.claims.is_beaten(record, before):
                 return None
-            factory.claims.judge(record)
+            claim = factory.claims.judge(record)
         except RemoteProtocolError as error:
             factory.log.warn("a record of peer {peer} is refused: {error}", peer=record.node_id, error=error)
             return None
-        self._directory.learn(record)
+        known = factory.claims.known_peers.key_of(record.node_id)
+        is_another = known not in (None, record.fingerprint, *claim.formers)
+        if is_another and claim.persistent_since is None:
+            factory.claims.known_peers.contradicts(record.node_id, record.fingerprint)  # which is said in the log
+            return None
+        if not is_another:
+            self._directory.learn(record)
         if factory.remotes.is_linked(record.node_id):
             return None
-        known = self._wanted.of(record.node_id, record.fingerprint)
-        for wanted in known:
+        for wanted in self._wanted.of(record.node_id, record.fingerprint):
+            if is_another and wanted.fingerprint != record.fingerprint:
+                continue  # this key may have replaced the one that is known, as only its holder can show
             if wanted.reason is Reason.MET and wanted.fingerprint != record.fingerprint:
                 self._wanted.drop(wanted)  # another key holds the id now
             elif wanted.reason is Reason.MET:

@@ -66,6 +66,9 @@ class Plaintext:
             raise RemoteProtocolError("the other end does not speak netlayer in plain text")
         return transport.fingerprint
 
+    def succession(self, transport: ITransport) -> None:
+        """Return None: nobody proves here which keys were before."""
+
 
 class _Channel(ProtocolWrapper):
     """One connection: says the preamble and awaits the other one, then stays out of the way."""

@@ -1,18 +1,17 @@
-"""TLS between nodes: mutual TLS 1.3 with self-signed certificates, of which only the public key means anything.
+"""TLS between nodes: mutual TLS 1.3 with self-signed certificates.
 
-No authority signs the certificates and no field of them is read. What TLS proves is that the other end holds the
-private key of a fingerprint; whether that is the right fingerprint is judged by whoever dialed or listens.
+No authority signs them, and what counts in them is in :mod:`netlayer.certificate`. What TLS proves is that the other
+end holds the private key of a fingerprint; whether that is the right fingerprint is judged by whoever dialed or
+listens.
 """
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from typing import Any, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -32,10 +31,12 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netlayer.certificate import certificate_fingerprint, certificate_succession
 from netlayer.errors import RemoteProtocolError, shown
 from netlayer.interfaces import ISecurity
+from netlayer.sansio.succession import Succession
 
-__all__ = ["ALPN", "MutualTLS", "certificate_fingerprint", "proven_fingerprint", "tune_socket", "why_lost"]
+__all__ = ["ALPN", "MutualTLS", "proven_fingerprint", "tune_socket", "why_lost"]
 
 #: The one name for all versions; they are negotiated in HELLO, so that a refusal can be said.
 ALPN = b"netlayer"
@@ -73,6 +74,12 @@ class MutualTLS:
         """Return the fingerprint that the other end has proven; see :func:`proven_fingerprint`."""
         return proven_fingerprint(transport.getHandle())  # type: ignore[attr-defined] # of ISystemHandle
 
+    def succession(self, transport: ITransport) -> Succession | None:
+        """Return what the certificate of the other end tells of the keys before its own."""
+        handle = transport.getHandle()  # type: ignore[attr-defined] # of ISystemHandle
+        certificate = handle.get_peer_certificate(as_cryptography=True)
+        return certificate_succession(certificate) if certificate is not None else None
+
     def binding(self, transport: ITransport) -> bytes:
         """Return the exporter of a connection (RFC 9266)."""
         handle = transport.getHandle()  # type: ignore[attr-defined] # of ISystemHandle
@@ -85,12 +92,6 @@ class MutualTLS:
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted asks for the TLS state of a connection that we accepted."""
         return SSL.Connection(self._context, None)
-
-
-def certificate_fingerprint(certificate: x509.Certificate) -> bytes:
-    """Return the SHA-256 of the certificate's public key (its DER-encoded SubjectPublicKeyInfo): 32 bytes."""
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(spki).digest()
 
 
 def proven_fingerprint(connection: SSL.Connection) -> bytes:

@@ -271,6 +271,11 @@ class WantedPeers:
         known_peers = self._factory.claims.known_peers
         return known_peers.key_of(wanted.expected_id) or known_peers.key_of(wanted.address)
 
+    def _is_contradicted(self, wanted: Wanted) -> bool:
+        """Tell whether a peer is wanted by hearsay alone, and known by another key."""
+        known = self._factory.claims.known_peers.key_of(wanted.node_id)
+        return wanted.reason is Reason.MET and known is not None and known != wanted.fingerprint
+
     def _given_up(self, wanted: Wanted) -> bool:
         """Drop a peer that has been away for too long, or that nobody sends to any more; return whether it was."""
         if wanted.until is not None and wanted.until <= self._reactor.seconds():
@@ -310,6 +315,9 @@ class WantedPeers:
 
     def _failed(self, wanted: Wanted, error: Exception) -> None:
         if self._given_up(wanted):
+            return
+        if isinstance(error, PeerIdentityMismatch) and self._is_contradicted(wanted):
+            self.drop(wanted)
             return
         dialer, retries = wanted.dialer, self._settings.retry_count
         why = str(error) if isinstance(error, DeliveryError | Rejected) else shown(str(error).rstrip("."))[1:-1]

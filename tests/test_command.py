@@ -16,7 +16,7 @@ from netlayer.data_directory import DataDirectory
 from netlayer.identity import fingerprint_text
 from netlayer.known_peers import read_known_peers, write_known_peers
 from netlayer.sansio.registry import Binding
-from netlayer.stores.file import BindingFile
+from netlayer.stores.file import BindingFile, WantedBinding
 from tests.directories import new_directory
 
 
@@ -68,20 +68,22 @@ class CommandTests(SynchronousTestCase):
         directory = new_directory(self)
         file = BindingFile(directory / "bindings.sqlite", network=network)
         self.addCleanup(file.close)
-        file.bind([(Binding(n, bytes([n]) * 32, 1767225600 + n), None) for n in (2, 3)], now=1767225700)
+        file.bind([WantedBinding(Binding(n, bytes([n]) * 32, 1767225600 + n)) for n in (2, 3)], now=1767225700)
         return directory, file
 
     def test_bindings(self) -> None:
         """Bindings and bans are printed, one a line; ids are freed while the bootstrap node has the file open."""
         directory, file = self.bindings(network="any")
         file.ban(bytes(32))
+        file.bind([WantedBinding(Binding(3, bytes([4]) * 32, 1767225603), bytes([3]) * 32, (bytes([3]) * 32,))], now=0)
         lines = self.run_command("bindings", str(directory)).splitlines()
         self.assertEqual(
             lines,
             [
                 f"2 sha256:{'02' * 32} 2026-01-01T00:00:02Z",
-                f"3 sha256:{'03' * 32} 2026-01-01T00:00:03Z",
+                f"3 sha256:{'04' * 32} 2026-01-01T00:00:03Z",
                 f"banned sha256:{'00' * 32}",
+                f"replaced sha256:{'03' * 32} by sha256:{'04' * 32}",
             ],
         )
         self.assertIn("2 is free", self.run_command("bindings", str(directory), "--remove", "2"))
@@ -124,6 +126,34 @@ class CommandTests(SynchronousTestCase):
             self.assertIn("known_peers is damaged", self.mistake("known", str(directory), *more))
         self.assertIn("holds no identity.pem", self.mistake("known", str(new_directory(self))))
 
+    def test_rotate(self) -> None:
+        """A key is replaced while its node does not run; the former key is nowhere in the directory any more."""
+        directory = new_directory(self)
+        former = self.run_command("identity", "--create", str(directory)).strip()
+        secret = (directory / "identity.pem").read_text().split("-----")[2]
+        held = DataDirectory.open(directory)
+        self.assertIn("is in use by the process", self.mistake("rotate", str(directory)))
+        held.release()
+        printed = self.run_command("rotate", str(directory))
+        new = self.run_command("identity", str(directory)).strip()
+        self.assertEqual(printed, f"{former} is replaced by {new}\n")
+        self.assertNotEqual(former, new)
+        self.assertEqual([fingerprint_text(key) for key in Identity.in_directory(directory).formers], [former])
+        self.assertEqual({path.name for path in directory.iterdir()}, {"identity.pem", "lock"})
+        self.assertNotIn(secret, (directory / "identity.pem").read_text())
+        self.assertEqual((directory / "identity.pem").stat().st_mode & 0o777, 0o600)
+
+    def test_nothing_to_rotate(self) -> None:
+        """A directory without a key, or with a damaged one, is told by its path, and is left as it was."""
+        directory = new_directory(self)
+        self.assertIn("holds no identity.pem", self.mistake("rotate", str(directory)))
+        self.assertIn("one argument", self.mistake("rotate"))
+        self.assertEqual(list(directory.iterdir()), [])
+        (directory / "identity.pem").write_text("nonsense")
+        (directory / "identity.pem").chmod(0o600)
+        self.assertIn("identity.pem is damaged", self.mistake("rotate", str(directory)))
+        self.assertEqual((directory / "identity.pem").read_text(), "nonsense")
+
     def test_no_bindings(self) -> None:
         """A directory without bindings, or with damaged ones, is told by its path; nothing is made or moved."""
         directory = new_directory(self)
@@ -147,5 +177,5 @@ class CommandTests(SynchronousTestCase):
         """Help tells of every command."""
         with redirect_stdout(StringIO()) as out:
             self.assertRaises(SystemExit, main, ["--help"])
-        for word in ("secret", "identity", "bindings", "known", "ban"):
+        for word in ("secret", "identity", "bindings", "known", "ban", "rotate"):
             self.assertIn(word, out.getvalue())

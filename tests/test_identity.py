@@ -6,6 +6,8 @@ import contextlib
 import datetime
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from netlayer.certificate import certificate_fingerprint, certificate_succession, self_signed
 from netlayer.errors import ConfigurationError
 from netlayer.identity import Identity, fingerprint_text
-from netlayer.tls import certificate_fingerprint
+from netlayer.sansio.succession import Succession
 
 
 def key_pem(key: CertificateIssuerPrivateKeyTypes, password: bytes | None = None) -> bytes:
@@ -42,6 +45,45 @@ def certified(key: CertificateIssuerPrivateKeyTypes) -> x509.Certificate:
     day = datetime.datetime(2026, 1, 1)
     unsigned = x509.CertificateBuilder(name, name, key.public_key(), 1, day, day + datetime.timedelta(1))
     return unsigned.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+
+
+#: Replaces an identity again and again, and is killed at one line after the other of what does that.
+KILLED = """
+import os, sys
+from netlayer.identity import Identity
+path = sys.argv[1]
+former = Identity.load_or_create(path)
+replaced = Identity.replace.__func__.__code__.co_filename
+at = 0
+while True:
+    at += 1
+    child = os.fork()
+    if not child:
+        lines = 0
+        def trace(frame, event, argument):
+            global lines
+            if frame.f_code.co_filename != replaced:
+                return None
+            lines += event == "line"
+            if lines == at:
+                os._exit(9)
+            return trace
+        sys.settrace(trace)
+        Identity.replace(path)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    found = Identity.load_or_create(path)
+    if os.waitstatus_to_exitcode(status) == 0:
+        print("done")
+        break
+    if found.fingerprint == former.fingerprint:
+        print("former")
+    elif found.formers[-1] == former.fingerprint:
+        print("new")
+        former = found
+    else:
+        print("neither")
+"""
 
 
 class GenerateTests(SynchronousTestCase):
@@ -127,6 +169,70 @@ class FileTests(SynchronousTestCase):
         finally:
             os.umask(former)
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+    def test_replaced(self) -> None:
+        """A new key takes the place of the one in the file, and names it; nothing else is left behind."""
+        first = Identity.load_or_create(self.path)
+        former, new = Identity.replace(self.path)
+        found = Identity.load_or_create(self.path)
+        self.assertEqual((former.fingerprint, new.fingerprint), (first.fingerprint, found.fingerprint))
+        self.assertEqual((first.formers, found.formers), ((), (first.fingerprint,)))
+        self.assertFalse(found.ephemeral)
+        self.assertEqual(Identity.replace(self.path)[1].formers, (first.fingerprint, found.fingerprint))
+        self.assertEqual(os.listdir(self.directory), ["identity.pem"])
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+    def test_former_key_is_erased(self) -> None:
+        """The place on the disk where the former key was holds it no more; a copy under another name is kept."""
+        Identity.load_or_create(self.path)
+        content = self.path.read_bytes()
+        with open(self.path, "rb") as held:
+            Identity.replace(self.path)
+            self.assertEqual(held.read(), bytes(len(content)))
+        backup = self.directory / "backup"
+        os.link(self.path, backup)
+        content = self.path.read_bytes()
+        Identity.replace(self.path)
+        self.assertEqual(backup.read_bytes(), content)
+
+    def test_not_replaced(self) -> None:
+        """A file that is missing, damaged or that others can read is not replaced."""
+        self.assertRaises(ConfigurationError, Identity.replace, self.path)
+        self.assertEqual(os.listdir(self.directory), [])
+        self.write(b"nonsense")
+        self.assertRaises(ConfigurationError, Identity.replace, self.path)
+        self.path.unlink()
+        Identity.load_or_create(self.path)
+        self.path.chmod(0o644)
+        before = self.path.read_bytes()
+        self.assertRaises(ConfigurationError, Identity.replace, self.path)
+        self.assertEqual(self.path.read_bytes(), before)
+
+    def test_killed_while_replacing(self) -> None:
+        """Whenever the process is killed, the file holds the former key or its successor; the next try goes well."""
+        outcomes = subprocess.run(
+            [sys.executable, "-c", KILLED, str(self.path)], capture_output=True, text=True, check=True, timeout=60
+        ).stdout.split()
+        self.assertGreater(outcomes.count("former"), 10)
+        self.assertGreater(outcomes.count("new"), 3)
+        self.assertEqual(outcomes[-1], "done")
+        self.assertEqual(set(outcomes), {"former", "new", "done"})
+        self.assertEqual(os.listdir(self.directory), ["identity.pem"])
+
+    def test_changed_certificate(self) -> None:
+        """A certificate that tells less than what was written is noticed: no changed bit hides a former key."""
+        Identity.load_or_create(self.path)
+        _, new = Identity.replace(self.path)
+        der = new.certificate.public_bytes(serialization.Encoding.DER)
+        extension = new.certificate.extensions[0].value.public_bytes()
+        at = der.index(extension) - 10  # in the object identifier
+        changed = der[:at] + bytes([der[at] ^ 1]) + der[at + 1 :]
+        self.assertIsNone(certificate_succession(x509.load_der_x509_certificate(changed)))
+        self.write(key_pem(new.key) + certificate_pem(x509.load_der_x509_certificate(changed)))
+        self.assertRefused("certificate was changed")
+        forged = self_signed(new.key, Succession(new.public_key, b"nonsense"))
+        self.write(key_pem(new.key) + certificate_pem(forged))
+        self.assertRefused("a malformed succession")
 
     def test_readable_by_others(self) -> None:
         """A key that anybody else may read or write is refused, with what to do; the file stays."""

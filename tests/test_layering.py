@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[1]
 #: Lowest first. A module imports from its own layer and from those below; the last one is for tests only.
 LAYERS = (
     "errors config handlers addresses admission nodelog status",
-    "wire wire.frames wire.messages wire.payload",
+    "wire wire.frames wire.messages wire.payload wire.succession",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
-    " sansio.streams sansio.tickets sansio.violations",
-    "interfaces stores stores.memory stores.file stores.sqlite alarm data_directory known_peers claims"
+    " sansio.streams sansio.succession sansio.tickets sansio.violations",
+    "interfaces stores stores.memory stores.file stores.sqlite alarm certificate data_directory known_peers claims"
     " tls plaintext identity strangers attempt remote remotes handling driver peer factory bootstrap",
     "dialing directory joining listening membership sending wanted",
     "services",

@@ -15,7 +15,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from netlayer import Identity
-from netlayer.tls import ALPN, MutualTLS, certificate_fingerprint
+from netlayer.certificate import certificate_fingerprint
+from netlayer.tls import ALPN, MutualTLS
 from netlayer.wire.messages import Ping, encode_message
 from tests.memory import MemoryTestCase
 

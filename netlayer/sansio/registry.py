@@ -14,12 +14,15 @@ import msgspec
 
 from netlayer.addresses import carried
 from netlayer.config import Settings
+from netlayer.sansio.succession import Successions
 from netlayer.sansio.tickets import Claim
 from netlayer.wire.messages import Record, Reject, RejectCode
 
 __all__ = ["Binding", "Holdings", "Lease", "Registry"]
 
-#: Bindings, and ids whose binding was ended, at most: some 300 MB of memory.
+#: What somebody is told whose key was replaced.
+REPLACED = "another key has taken the place of this one"
+#: Bindings, ids whose binding was ended and keys that were replaced, at most: some 300 MB of memory.
 MAX_BINDINGS = 1_000_000
 
 
@@ -42,12 +45,14 @@ class Holdings:
     :ivar ended: ids and when the last binding of each was ended; what a ticket says of the time before is void.
     :ivar banned: the fingerprints that are kept out.
     :ivar signers: the public keys of the bootstrap nodes that use the store.
+    :ivar successions: pairs of fingerprints: of a key that was replaced and of the one that has taken its place.
     """
 
     bindings: tuple[Binding, ...] = ()
     ended: tuple[tuple[int, int], ...] = ()
     banned: tuple[bytes, ...] = ()
     signers: tuple[bytes, ...] = ()
+    successions: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @attrs.define
@@ -74,6 +79,7 @@ class Registry:
         self._bound: dict[bytes, int] = {}
         self._ended: dict[int, int] = {}
         self._banned: frozenset[bytes] = frozenset()
+        self._successions = Successions()
         self._leases: dict[int, Lease] = {}
 
     # ---- bindings
@@ -84,17 +90,26 @@ class Registry:
         self._bound = {binding.fingerprint: binding.node_id for binding in holdings.bindings}
         self._ended = dict(holdings.ended)
         self._banned = frozenset(holdings.banned)
+        self._successions = Successions()
+        for pair in holdings.successions:
+            self._successions.learn(pair)
 
     def bound_to(self, node_id: int) -> Binding | None:
         """Return the binding of an id, or None if no key that lasts holds it."""
         return self._bindings.get(node_id)
 
     def refusal(self, claim: Claim) -> Reject | None:
-        """Return why somebody who claims an id is refused, or None if no binding and no ban stands against it."""
-        if claim.fingerprint in self._banned:
+        """Return why somebody who claims an id is refused, or None if no binding and no ban stands against it.
+
+        A ban of a key is one of those that take its place, too.
+        """
+        lineage = {claim.fingerprint, *claim.formers, *self._successions.formers(claim.fingerprint)}
+        if not lineage.isdisjoint(self._banned):
             return Reject(RejectCode.BANNED, "this key is banned")
+        if self._successions.successor(claim.fingerprint) is not None:
+            return Reject(RejectCode.ID_TAKEN, REPLACED)
         bound = self._bindings.get(claim.node_id)
-        if bound is not None and bound.fingerprint != claim.fingerprint and not self._precedes(claim, bound):
+        if bound is not None and bound.fingerprint not in lineage and not self._precedes(claim, bound):
             return Reject(RejectCode.ID_TAKEN, f"id {claim.node_id} is bound to another key")
         return None
 
@@ -105,24 +120,31 @@ class Registry:
         :raises LookupError: when there is no room for more.
         """
         bound = self._bindings.get(claim.node_id)
-        if bound is not None and bound.fingerprint == claim.fingerprint:
+        is_known = self._successions.knows((*claim.formers, claim.fingerprint))
+        if bound is not None and bound.fingerprint == claim.fingerprint and is_known:
             return None
-        if bound is None and len(self._bindings) + len(self._ended) >= MAX_BINDINGS:
+        is_more = bound is None or not is_known
+        if is_more and len(self._bindings) + len(self._ended) + len(self._successions) >= MAX_BINDINGS:
             raise LookupError("there is no room for more bindings")
+        if bound is not None and bound.fingerprint in (claim.fingerprint, *claim.formers):
+            return attrs.evolve(bound, fingerprint=claim.fingerprint)
         ended = self._ended.get(claim.node_id, -1)
         since = claim.persistent_since
         issued = since if since is not None and since > ended else max(int(now), ended + 1)
         return Binding(claim.node_id, claim.fingerprint, issued)
 
-    def bind(self, binding: Binding, *, now: float) -> None:
-        """Note a binding that a store has made; whatever id the key had before is free.
+    def bind(self, binding: Binding, *, now: float, formers: tuple[bytes, ...] = ()) -> None:
+        """Note a binding that a store has made; whatever id the key and those before it had is free.
 
         :param now: the time of day, in seconds since 1970.
+        :param formers: the keys that this one is in the place of, the oldest first.
         """
-        former = self._bound.get(binding.fingerprint)
-        if former is not None and former != binding.node_id:
-            del self._bindings[former]
-            self._ended[former] = int(now)
+        self._successions.learn((*formers, binding.fingerprint))
+        for fingerprint in (*formers, binding.fingerprint):
+            former = self._bound.get(fingerprint)
+            if former is not None and former != binding.node_id:
+                del self._bindings[former], self._bound[fingerprint]
+                self._ended[former] = int(now)
         replaced = self._bindings.get(binding.node_id)
         if replaced is not None:
             del self._bound[replaced.fingerprint]

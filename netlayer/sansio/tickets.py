@@ -75,11 +75,14 @@ class Claim:
     """Somebody's claim to an id.
 
     :ivar ticket: what supports it; None if it is provisional.
+    :ivar formers: the fingerprints of the keys in whose place this one is, as all of them have signed, the oldest
+        first: what was theirs is its own.
     """
 
     node_id: int
     fingerprint: bytes
     ticket: Ticket | None = None
+    formers: tuple[bytes, ...] = ()
 
     @property
     def persistent_since(self) -> int | None:
@@ -90,8 +93,13 @@ class Claim:
         """Tell whether this claim takes the id from a holder that lives.
 
         An ephemeral key never takes it from a holder that has a ticket: ids of ephemeral keys wander, and whoever is
-        there is the last one that the bootstrap node has given it to. Of two lasting keys the earlier one has it.
+        there is the last one that the bootstrap node has given it to. Of two lasting keys the earlier one has it, and
+        its successor after it.
         """
+        if holder.fingerprint in self.formers:
+            return True
+        if self.fingerprint in holder.formers:
+            return False
         mine, theirs = self.persistent_since, holder.persistent_since
         if mine is None:
             return self.ticket is not None and holder.ticket is None
@@ -122,6 +130,11 @@ class Tickets:
         if len(self._vouched) > MAX_SIGNERS:
             self._vouched.popitem(last=False)
         self._trusted = frozenset(self._vouched).union(*self._vouched.values())
+
+    def distrust(self, fingerprint: bytes) -> None:
+        """Take the word of a bootstrap node, and of those that it vouched for, no longer."""
+        if self._vouched.pop(fingerprint, None) is not None:
+            self._trusted = frozenset(self._vouched).union(*self._vouched.values())
 
     def claim(self, record: Record, now: float) -> Claim:
         """Return the claim that a participant makes, judged.

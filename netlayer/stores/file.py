@@ -12,6 +12,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from netlayer.errors import ConfigurationError, NetlayerError
 from netlayer.sansio.registry import Binding, Holdings
 from netlayer.sansio.tickets import MAX_SIGNERS
 
-__all__ = ["BINDINGS_FILE", "BindingFile", "DamagedFile", "move_aside"]
+__all__ = ["BINDINGS_FILE", "BindingFile", "DamagedFile", "WantedBinding", "move_aside"]
 
 #: The name of the file in the data directory of a bootstrap node.
 BINDINGS_FILE = "bindings.sqlite"
@@ -36,13 +37,18 @@ _SCHEMA = (
     "digest BLOB NOT NULL)",
     "CREATE TABLE ended (node_id INTEGER PRIMARY KEY, at INTEGER NOT NULL, digest BLOB NOT NULL)",
     "CREATE TABLE signers (number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, digest BLOB NOT NULL)",
+    "CREATE TABLE successions (former BLOB PRIMARY KEY, fingerprint BLOB NOT NULL UNIQUE, digest BLOB NOT NULL) "
+    "WITHOUT ROWID",
 )
-_VERSION = 1
+_VERSION = 2
+#: The last table came with version 2.
+_SCHEMA_1 = _SCHEMA[:-1]
 _COLUMNS = {
     "banned": ("fingerprint",),
     "bindings": ("node_id", "fingerprint", "issued"),
     "ended": ("node_id", "at"),
     "signers": ("number", "key"),
+    "successions": ("former", "fingerprint"),
 }
 #: What SQLite says when something is in the way and nothing is wrong with the file.
 _IN_THE_WAY = ("database is locked", "attempt to write", "unable to open", "database or disk is full", "disk I/O error")
@@ -50,6 +56,18 @@ _IN_THE_WAY = ("database is locked", "attempt to write", "unable to open", "data
 
 class DamagedFile(NetlayerError):
     """A file of bindings does not hold what was written to it."""
+
+
+class WantedBinding(NamedTuple):
+    """What a binding is asked for with.
+
+    :ivar replacing: the fingerprint of a holder that loses the id.
+    :ivar formers: the keys that the new one is in the place of, the oldest first.
+    """
+
+    binding: Binding
+    replacing: bytes | None = None
+    formers: tuple[bytes, ...] = ()
 
 
 class _About(NamedTuple):
@@ -117,15 +135,14 @@ class BindingFile:
 
     # ---- writing: each method returns when the change is durable
 
-    def bind(self, wanted: Iterable[tuple[Binding, bytes | None]], *, now: int) -> list[Binding]:
+    def bind(self, wanted: Iterable[WantedBinding], *, now: int) -> list[Binding]:
         """Give ids to keys, as :meth:`netlayer.interfaces.IBindingStore.bind` does, all in one change.
 
-        :param wanted: pairs of a binding and of the fingerprint that it may replace, or None.
         :param now: the time of day, in seconds since 1970.
         :returns: for each of them, the binding that is in effect.
         """
         with self._change():
-            return [self._bind(binding, replacing, now) for binding, replacing in wanted]
+            return [self._bind(each, now) for each in wanted]
 
     def end(self, node_id: int, *, now: int) -> Binding | None:
         """End a binding, so that the id is free; return it, or None if there was none."""
@@ -160,8 +177,11 @@ class BindingFile:
     def _open(self, network: str | None) -> None:
         self._database.execute("PRAGMA journal_mode = WAL").fetchone()
         self._database.execute("PRAGMA synchronous = FULL")
-        if not self._schema():
+        schema = self._schema()
+        if not schema:
             self._create(network)
+        elif schema == _SCHEMA_1:
+            self._upgrade()
         (found,) = self._database.execute("PRAGMA integrity_check(1)").fetchone()  # quick_check, and the indices
         if found != "ok":
             raise DamagedFile(str(found))
@@ -193,14 +213,22 @@ class BindingFile:
                 self._database.execute(statement)
             self._write_about(_About(_VERSION, secrets.token_hex(8), network, 0, bytes(32)))
 
+    def _upgrade(self) -> None:
+        """Add what version 2 has; it is a change like others, by which those who have the file open notice it."""
+        with self._transaction("IMMEDIATE"):
+            if self._schema() == _SCHEMA_1:
+                about = self._about(version=1)
+                self._database.execute(_SCHEMA[-1])
+                self._write_about(about._replace(version=_VERSION, changes=about.changes + 1))
+
     # ---- private: rows and their checksums
 
-    def _about(self) -> _About:
+    def _about(self, *, version: int = _VERSION) -> _About:
         found = self._database.execute("SELECT version, name, network, changes, rows, digest FROM about").fetchall()
         if len(found) != 1 or found[0][-1] != _digest("about", found[0][:-1]):
             raise DamagedFile("what it tells of itself is not what was written")
         about = _About(*found[0][:-1])
-        if about.version != _VERSION:
+        if about.version != version:
             raise ConfigurationError(f"file of bindings {self.path} is of version {about.version}; this is {_VERSION}")
         return about
 
@@ -227,6 +255,7 @@ class BindingFile:
             tuple((node_id, at) for node_id, at in found["ended"]),
             tuple(fingerprint for (fingerprint,) in found["banned"]),
             tuple(key for _, key in found["signers"]),
+            tuple((former, key) for former, key in found["successions"]),
         )
 
     def _rows(self, table: str) -> list[Any]:
@@ -259,20 +288,31 @@ class BindingFile:
 
     # ---- private: changes
 
-    def _bind(self, binding: Binding, replacing: bytes | None, now: int) -> Binding:
+    def _bind(self, wanted: WantedBinding, now: int) -> Binding:
+        binding = wanted.binding
         row = self._row("bindings", "node_id", binding.node_id)
-        if row is not None:
-            holder = Binding(*row)
-            if holder.fingerprint not in (binding.fingerprint, replacing):
-                return holder
-            if holder.fingerprint == binding.fingerprint:
-                return holder
-            self._delete("bindings", "node_id", binding.node_id)
-        former = self._row("bindings", "fingerprint", binding.fingerprint)
-        if former is not None:
-            self._end(former[0], now)
+        holder = Binding(*row) if row is not None else None
+        if holder is not None and holder.fingerprint not in (binding.fingerprint, wanted.replacing):
+            return holder
+        for former, fingerprint in pairwise((*wanted.formers, binding.fingerprint)):
+            self._succeed(former, fingerprint)
+        for fingerprint in (*wanted.formers, binding.fingerprint):
+            other = self._row("bindings", "fingerprint", fingerprint)
+            if other is not None and other[0] != binding.node_id:
+                self._end(other[0], now)
+        if holder is not None and holder.fingerprint == binding.fingerprint:
+            return holder
+        self._delete("bindings", "node_id", binding.node_id)
         self._insert("bindings", binding.node_id, binding.fingerprint, binding.issued)
         return binding
+
+    def _succeed(self, former: bytes, fingerprint: bytes) -> None:
+        """Note that a key was replaced, unless something else was noted first."""
+        if (
+            self._row("successions", "former", former) is None
+            and self._row("successions", "fingerprint", fingerprint) is None
+        ):
+            self._insert("successions", former, fingerprint)
 
     def _end(self, node_id: int, now: int) -> Binding | None:
         row = self._row("bindings", "node_id", node_id)

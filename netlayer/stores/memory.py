@@ -31,7 +31,7 @@ class MemoryStore:
         """Begin with nothing."""
         return succeed(Holdings())
 
-    def bind(self, binding: Binding, *, replacing: bytes | None) -> Deferred[Binding]:
+    def bind(self, binding: Binding, *, replacing: bytes | None, formers: tuple[bytes, ...] = ()) -> Deferred[Binding]:
         """Let the node have its way: nobody else makes bindings here."""
         return succeed(binding)
 

@@ -22,7 +22,7 @@ from netlayer.errors import NodeStopped
 from netlayer.interfaces import IBindingStore, IWallClock
 from netlayer.nodelog import NodeLog
 from netlayer.sansio.registry import Binding, Holdings
-from netlayer.stores.file import BindingFile, DamagedFile, move_aside
+from netlayer.stores.file import BindingFile, DamagedFile, WantedBinding, move_aside
 
 __all__ = ["SQLiteStore"]
 
@@ -44,7 +44,7 @@ class SQLiteStore:
         self._reactor: Any = None
         self._file: BindingFile
         self._changed: Callable[[Holdings], object]
-        self._wanted: list[tuple[Binding, bytes | None, Deferred[Binding]]] = []
+        self._wanted: list[tuple[WantedBinding, Deferred[Binding]]] = []
         self._busy = False
         self._look: IDelayedCall | None = None
         self._stopping: Deferred[None] | None = None
@@ -69,13 +69,13 @@ class SQLiteStore:
         self._log = log
         return maybeDeferred(self._start, network, signer)
 
-    def bind(self, binding: Binding, *, replacing: bytes | None) -> Deferred[Binding]:
+    def bind(self, binding: Binding, *, replacing: bytes | None, formers: tuple[bytes, ...] = ()) -> Deferred[Binding]:
         """Give an id to a key; what is asked for while a change is under way becomes the next one."""
         done: Deferred[Binding] = Deferred()
         if self._reactor is None or self._stopping is not None:
             done.errback(NodeStopped())
             return done
-        self._wanted.append((binding, replacing, done))
+        self._wanted.append((WantedBinding(binding, replacing, formers), done))
         self._go_on()
         return done
 
@@ -117,7 +117,7 @@ class SQLiteStore:
             return
         if self._wanted:
             wanted, self._wanted = self._wanted, []
-            changes = [(binding, replacing) for binding, replacing, _ in wanted]
+            changes = [change for change, _ in wanted]
             made = self._in_thread(lambda: self._file.bind(changes, now=self._now()))
             _ = made.addCallbacks(self._bound, self._not_bound, callbackArgs=(wanted,), errbackArgs=(wanted,))
         elif self._stopping is not None and not self._stopping.called:
@@ -125,13 +125,13 @@ class SQLiteStore:
                 self._file.close()
             self._stopping.callback(None)
 
-    def _bound(self, bindings: list[Binding], wanted: list[tuple[Binding, bytes | None, Deferred[Binding]]]) -> None:
-        for (_, _, done), binding in zip(wanted, bindings, strict=True):
+    def _bound(self, bindings: list[Binding], wanted: list[tuple[WantedBinding, Deferred[Binding]]]) -> None:
+        for (_, done), binding in zip(wanted, bindings, strict=True):
             done.callback(binding)
         self._go_on()
 
-    def _not_bound(self, failure: Failure, wanted: list[tuple[Binding, bytes | None, Deferred[Binding]]]) -> None:
-        for _, _, done in wanted:
+    def _not_bound(self, failure: Failure, wanted: list[tuple[WantedBinding, Deferred[Binding]]]) -> None:
+        for _, done in wanted:
             done.errback(failure.value)
         self._go_on()
 

@@ -28,6 +28,8 @@ class SeededIdentity:
     :param ephemeral: whether it says that it dies with its process.
     """
 
+    formers: tuple[bytes, ...] = ()
+
     def __init__(self, name: str, *, seed: int = 0, ephemeral: bool = False) -> None:
         text = f"{seed} {name}".encode()
         self.public_key = text if len(text) <= _LONGEST_KEY else hashlib.sha256(text).digest()

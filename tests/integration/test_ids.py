@@ -547,7 +547,7 @@ class SlowStore:
     def start(self, reactor: Any, *, network: str, signer: bytes | None, changed: Any, log: NodeLog) -> Any:
         return self._starting if self._starting is not None else succeed(Holdings())
 
-    def bind(self, binding: Binding, *, replacing: bytes | None) -> Deferred[Binding]:
+    def bind(self, binding: Binding, *, replacing: bytes | None, formers: tuple[bytes, ...] = ()) -> Deferred[Binding]:
         self.waiting.append((binding, Deferred()))
         return self.waiting[-1][1]
 

@@ -127,6 +127,50 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual([self.code(node_id, 7) for node_id in (1, 2)], ["banned", "banned"])
         self.assertEqual(self.code(1, 8), "id-taken")
 
+    def succeeded(self, *keys: int, node_id: int = 1) -> Claim:
+        """Return the claim of the last of some keys, each of which has replaced the one before."""
+        *formers, key = (bytes([each]) * 32 for each in keys)
+        return Claim(node_id, key, formers=tuple(formers))
+
+    def test_replaced(self) -> None:
+        """A new key has what the former one had, since then; that one, and all between, are out."""
+        before = self.bind(1, 7)
+        claimed = self.succeeded(7, 8, 9)
+        self.assertIsNone(self.registry.refusal(claimed))
+        binding = self.registry.binding_for(claimed, 5000.0)
+        self.assertEqual(binding, Binding(1, bytes([9]) * 32, before.issued))
+        assert binding is not None
+        self.registry.bind(binding, now=5000.0, formers=claimed.formers)
+        self.assertIsNone(self.registry.binding_for(claimed, 6000.0))
+        self.assertEqual([self.code(1, key, since=before.issued) for key in (7, 8, 9)], ["id-taken", "id-taken", None])
+        self.assertEqual((self.code(2, 7), self.code(2, 8)), ("id-taken", "id-taken"), "whatever it claims")
+        for late in (self.succeeded(7, 6), self.succeeded(8, 6), self.succeeded(7, 8, 6)):
+            refusal = self.registry.refusal(late)
+            self.assertEqual(refusal.code if refusal is not None else None, "id-taken")
+
+    def test_replaced_elsewhere(self) -> None:
+        """A key that was bound before its succession was seen keeps its id, and the former key is out by then."""
+        self.bind(1, 8)
+        claimed = self.succeeded(7, 8)
+        binding = self.registry.binding_for(claimed, 5000.0)
+        self.assertEqual(binding, self.registry.bound_to(1))
+        assert binding is not None
+        self.registry.bind(binding, now=5000.0, formers=claimed.formers)
+        self.assertEqual((self.registry.bound_to(1), self.code(2, 7)), (binding, "id-taken"))
+
+    def test_banned_lineage(self) -> None:
+        """A ban of a key is one of those in its place, whether they say so or a store does."""
+        a, b, c = (bytes([key]) * 32 for key in (7, 8, 9))
+        self.registry.load(Holdings(banned=(a,)))
+        self.assertEqual([self.code(1, key) for key in (7, 8)], ["banned", None])
+        for claimed in (self.succeeded(7, 8), self.succeeded(7, 8, 9)):
+            refusal = self.registry.refusal(claimed)
+            self.assertEqual(refusal.code if refusal is not None else None, "banned")
+        self.registry.load(Holdings(banned=(a,), successions=((b, c), (a, b))))
+        self.assertEqual([self.code(1, key) for key in (7, 8, 9, 6)], ["banned", "banned", "banned", None])
+        self.registry.load(Holdings(banned=(c,), successions=((b, c), (a, b))))
+        self.assertEqual([self.code(1, key) for key in (7, 8, 9)], ["id-taken", "id-taken", "banned"])
+
     def test_clock_set_back(self) -> None:
         """A clock that was set back takes no id from anybody."""
         self.bind(1, 7, now=1000.0)

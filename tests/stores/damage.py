@@ -16,7 +16,7 @@ from pathlib import Path
 from netlayer import Identity
 from netlayer.errors import ConfigurationError
 from netlayer.sansio.registry import Binding
-from netlayer.stores.file import BindingFile, DamagedFile
+from netlayer.stores.file import BindingFile, DamagedFile, WantedBinding
 
 __all__ = ["FILES", "Specimen", "flip"]
 
@@ -81,7 +81,7 @@ class Specimen:
         numbers = range(first, first + count)
         for at in range(0, count, 20):
             bindings = [Binding(number, rng.randbytes(32), 1000 + number) for number in numbers[at : at + 20]]
-            file.bind([(binding, None) for binding in bindings], now=2000)
+            file.bind([WantedBinding(binding) for binding in bindings], now=2000)
         file.ban(rng.randbytes(32))
         file.end(first, now=3000)
         file.add_signer(rng.randbytes(91))
@@ -94,7 +94,7 @@ class Specimen:
         file = BindingFile(directory / NAME, network="default")
         try:
             holdings = file.holdings()
-            taken = [(Binding(number, bytes(32), 1), None) for number in TAKEN]
+            taken = [WantedBinding(Binding(number, bytes(32), 1)) for number in TAKEN]
             return identity.fingerprint, signs, holdings, file.bind(taken, now=4000)
         finally:
             file.close()

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netlayer.errors import ConfigurationError
 from netlayer.sansio.registry import Binding, Holdings
 from netlayer.sansio.tickets import MAX_SIGNERS
-from netlayer.stores.file import BindingFile, DamagedFile, move_aside
+from netlayer.stores.file import BindingFile, DamagedFile, WantedBinding, move_aside
 from tests.directories import new_directory
 from tests.stores.damage import FILES, Specimen, flip
 
@@ -42,9 +42,52 @@ class BindingFileTests(FileTestCase):
 
     def bind(self, node_id: int, number: int, *, replacing: int | None = None, issued: int = 5) -> Binding:
         (held,) = self.file.bind(
-            [(Binding(node_id, key(number), issued), None if replacing is None else key(replacing))], now=10
+            [WantedBinding(Binding(node_id, key(number), issued), None if replacing is None else key(replacing))],
+            now=10,
         )
         return held
+
+    def succeed(self, node_id: int, *numbers: int) -> Binding:
+        """Give the id of the first key to the last one, each of which has replaced the one before."""
+        *formers, last = map(key, numbers)
+        (held,) = self.file.bind([WantedBinding(Binding(node_id, last, 5), formers[0], tuple(formers))], now=10)
+        return held
+
+    def test_replaced(self) -> None:
+        """A key takes the place of another in one change, and what was replaced is there when it is read again."""
+        self.bind(1, 7)
+        self.assertEqual(self.succeed(1, 7, 8, 9), Binding(1, key(9), 5))
+        steps = {(key(7), key(8)), (key(8), key(9))}
+        for file in (self.file, self.open()):
+            holdings = file.holdings()
+            self.assertEqual((holdings.bindings, set(holdings.successions)), ((Binding(1, key(9), 5),), steps))
+        self.assertEqual(self.succeed(1, 7, 6), Binding(1, key(9), 5), "another has taken its place before")
+        self.assertEqual(set(self.file.holdings().successions), steps)
+
+    def test_replaced_elsewhere(self) -> None:
+        """With another id the former key's is free; a key that has its id already only gets its former keys noted."""
+        self.bind(1, 7)
+        self.bind(2, 8)
+        self.assertEqual(self.succeed(2, 7, 8), Binding(2, key(8), 5))
+        holdings = self.file.holdings()
+        self.assertEqual((holdings.bindings, holdings.ended), ((Binding(2, key(8), 5),), ((1, 10),)))
+        self.assertEqual(holdings.successions, ((key(7), key(8)),))
+
+    def test_version_1(self) -> None:
+        """A file from before keys could be replaced is taken over as it is, also while another has it open."""
+        self.bind(1, 7)
+        self.file.ban(key(9))
+        before = self.file.holdings()
+        database, name, changes = self.file._database, *self.file._about()[1::2]
+        database.execute("DROP TABLE successions")
+        about = self.file._about()._replace(version=1)
+        self.file._write_about(about)
+        other = self.open()
+        self.assertEqual(other.holdings(), before)
+        self.assertEqual((other._about().name, other._about().changes), (name, changes + 1))
+        self.assertEqual(self.open().holdings(), before)
+        self.file = other
+        self.assertEqual(self.succeed(1, 7, 8), Binding(1, key(8), 5))
 
     def test_first_wins(self) -> None:
         """The first key has the id; another is told who has it, unless it may replace just that one."""
@@ -102,7 +145,7 @@ class BindingFileTests(FileTestCase):
         self.bind(1, 7)
         self.assertEqual(other.changes(), Holdings((Binding(1, key(7), 5),)))
         self.assertIsNone(other.changes())
-        self.assertEqual(other.bind([(Binding(1, key(8), 6), None)], now=10), [Binding(1, key(7), 5)])
+        self.assertEqual(other.bind([WantedBinding(Binding(1, key(8), 6))], now=10), [Binding(1, key(7), 5)])
         self.assertIsNone(self.file.changes(), "nothing was changed")
 
     def test_network(self) -> None:
@@ -214,7 +257,7 @@ class DamageTests(FileTestCase):
     def test_changed_rows(self) -> None:
         """Rows that something else has changed, removed or added are noticed."""
         file = self.open()
-        file.bind([(Binding(n, key(n), 5), None) for n in range(4)], now=10)
+        file.bind([WantedBinding(Binding(n, key(n), 5)) for n in range(4)], now=10)
         file.close()
         for statement in (
             "UPDATE bindings SET fingerprint = zeroblob(31) WHERE node_id = 2",

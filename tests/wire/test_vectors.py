@@ -161,7 +161,9 @@ class VectorTests(SynchronousTestCase):
     def test_no_other_files(self) -> None:
         """No file is forgotten by these tests, or by those of what is proven and signed."""
         names = {path.stem for path in VECTORS.glob("*.json")}
-        self.assertEqual(names, {kind.name.lower() for kind in MessageType} | {"frames", "values", "proof", "ticket"})
+        self.assertEqual(
+            names, {kind.name.lower() for kind in MessageType} | {"frames", "values", "proof", "succession", "ticket"}
+        )
 
     def test_lengths(self) -> None:
         """The vectors themselves are sound: each frame has the length and the type that it says."""
