@@ -9,6 +9,7 @@ All of them, or those that are named, with a table of what was found at the end:
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -245,11 +246,17 @@ def _run(scratch: str, module: str, *arguments: str) -> str:
     return done.stdout + done.stderr[-2000:] * (not done.stdout)
 
 
-def main(names: list[str]) -> int:
-    """Make the mistakes that are named, or all; return how many were not found."""
+def main() -> int:
+    """Make the mistakes that the command line names, or all; return how many were not found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.properties.mutations", description=__doc__)
+    known = [mutation.name for mutation in MUTATIONS]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"by default all: {', '.join(known)}")
+    names = parser.parse_args().names or known
+    if unknown := sorted(set(names) - set(known)):
+        parser.error(f"there is no mutation {', '.join(unknown)}")
     unfound = 0
     for mutation in MUTATIONS:
-        if not names or mutation.name in names:
+        if mutation.name in names:
             found = hunt(mutation)
             unfound += not found
             print(f"{mutation.name:<34} {(found or 'NOT FOUND')[:300]}", flush=True)
@@ -257,4 +264,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(sys.argv[1:]) else 0)
+    sys.exit(1 if main() else 0)
