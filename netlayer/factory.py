@@ -30,12 +30,12 @@ from netlayer.errors import (
     DeliveryError,
     LinkLost,
     NodeStopped,
-    PeerIdentityMismatch,
     PeerUnreachable,
     RemoteProtocolError,
 )
+from netlayer.gate import Gate
 from netlayer.handling import handling
-from netlayer.identity import Identity, fingerprint_text
+from netlayer.identity import Identity
 from netlayer.interfaces import IIdentity
 from netlayer.known_peers import KnownPeers
 from netlayer.nodelog import NodeLog
@@ -46,7 +46,6 @@ from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.load import NodeLoad, SharedPayload
 from netlayer.sansio.registry import REPLACED
 from netlayer.sansio.selection import CLONE_RETRY
-from netlayer.sansio.states import State
 from netlayer.sansio.streams import OutgoingPacket
 from netlayer.sansio.tickets import Claim
 from netlayer.strangers import Strangers
@@ -168,6 +167,7 @@ class PeerFactory(Factory):
         self.security = self.identity.security(reactor)
         self._connections: dict[Driver, None] = {}  # ordered by age
         self._strangers = Strangers(self.local.node_id, self.settings, reactor)
+        self._gate = Gate(self, self._strangers)
         self.remotes = Remotes(self._new_remote)
         self._attempts: dict[Attempt, None] = {}  # that are under way, by age
         self._stopped: Deferred[None] | None = None
@@ -307,6 +307,10 @@ class PeerFactory(Factory):
         """Return who is linked, bootstraps left out, oldest link first."""
         return [link.peer for link in self.links() if link.peer is not None and not link.is_bootstrap]
 
+    def has_room(self) -> bool:
+        """Tell whether another peer may be accepted; those on their way to a link count."""
+        return len({other._remote for other in self._connections} - {None}) < self.settings.max_connections
+
     def stop(self) -> Deferred[None]:
         """Say goodbye on every link, close everything else, and end all deliveries.
 
@@ -361,42 +365,7 @@ class PeerFactory(Factory):
 
     def introduced(self, protocol: Driver) -> None:
         """The other end has said who it is: accept or reject it, now or soon."""
-        said, fingerprint = protocol.introduction, protocol.fingerprint
-        if self.stopping:
-            protocol._reject(RejectCode.SHUTTING_DOWN)
-            return
-        if self._strangers.is_refused(fingerprint):
-            text = "this key has broken the protocol too often"
-            protocol._reject(RejectCode.PROTOCOL_VIOLATION, text, self.settings.violation_memory)
-            return
-        if not self._is_allowed(said.node_id, fingerprint):
-            protocol._reject(RejectCode.NOT_ALLOWED, "this id and key do not stand on the list of this node")
-            return
-        known = self.remotes.find_key(fingerprint)
-        if (known is None or not known.connections) and not self._has_room():
-            protocol._reject(RejectCode.FULL, f"this node has {self.settings.max_connections} links")
-            return
-        try:
-            claim = self.claims.judge(protocol.record, protocol.succession)
-        except RemoteProtocolError as error:
-            self.violated(protocol, error)
-            protocol._reject(RejectCode.PROTOCOL_VIOLATION, error.reason)
-            return
-        refusal = self.refusal(claim)
-        if refusal is not None:
-            protocol._reject(refusal.code, refusal.text, refusal.retry_after)
-            return
-        known_peers = self.claims.known_peers
-        if known_peers.key_of(said.node_id) not in claim.formers and known_peers.contradicts(said.node_id, fingerprint):
-            self._refuse_stranger(protocol)
-            return
-        holder = self.remotes.find(said.node_id)
-        if holder is None or holder.link is None or holder.fingerprint == fingerprint:
-            self._accept(protocol)
-        elif claim.beats(self.claims.standing(holder.link.record)):
-            self._accept(protocol)  # the holder loses the id as soon as this is the link
-        else:
-            self._ask_holder(protocol, holder, holder.link)
+        self._gate.judge(protocol)
 
     def refusal(self, claim: Claim) -> Reject | None:
         """Return why somebody is refused who claims an id, or None if only who else has it is to be asked."""
@@ -406,14 +375,7 @@ class PeerFactory(Factory):
 
     def contested(self, protocol: Driver) -> bool:
         """Refuse a connection whose peer's id another key has taken while the handshake was under way."""
-        holder = self.remotes.find(protocol.introduction.node_id)
-        if holder is None or holder is protocol._remote or holder.link is None:
-            return False
-        if self.claims.is_beaten(holder.link.record, protocol.record):
-            self.evict(holder.link, RejectCode.ID_TAKEN, f"id {holder.node_id} was given to another key")
-            return False
-        self._refuse_id(protocol, holder.link)
-        return True
+        return self._gate.contested(protocol)
 
     def evict(self, link: Driver, code: str, text: str) -> None:
         """End a link whose peer may not have it any more."""
@@ -456,50 +418,6 @@ class PeerFactory(Factory):
         protocol.factory = self
         protocol._attempt = attempt
         return protocol
-
-    def _accept(self, protocol: Driver) -> None:
-        protocol._accept(self.remotes.with_key(protocol.fingerprint, protocol.introduction.node_id))
-
-    def _ask_holder(self, protocol: Driver, holder: Remote, link: Driver) -> None:
-        """Another key holds the id of a connection that waits for our answer: ask it whether it lives."""
-        _ = link._probe().addCallback(self._id_judged, protocol, holder, link)
-
-    def _id_judged(self, holder_lives: bool, protocol: Driver, holder: Remote, asked: Driver) -> None:
-        if protocol.state is not State.JUDGING:
-            return
-        if holder_lives and holder.link is not None:
-            self._refuse_id(protocol, holder.link)
-            return
-        if holder.selected is not None and holder.selected is not asked:  # the holder itself has replaced that link
-            self._ask_holder(protocol, holder, holder.selected)
-            return
-        holder.close_all(LinkLost(f"silent, and another key claims id {holder.node_id}"))
-        self._accept(protocol)
-
-    def _refuse_id(self, protocol: Driver, holder: Driver) -> None:
-        text = f"id {protocol.introduction.node_id} is held by another key that is linked"
-        # A holder that says goodbye right now may be the predecessor of who asks.
-        protocol._reject(RejectCode.ID_TAKEN, text, CLONE_RETRY if holder.is_parting else self.id_taken_retry)
-
-    def _refuse_stranger(self, protocol: Driver) -> None:
-        """Refuse who has the id of a peer that is known by another key."""
-        known = self.claims.known_peers.key_of(protocol.introduction.node_id)
-        if protocol.dialed and known is not None:
-            protocol._abort(PeerIdentityMismatch(fingerprint_text(known), fingerprint_text(protocol.fingerprint)))
-        else:
-            text = f"id {protocol.introduction.node_id} is known here to be another key's"
-            protocol._reject(RejectCode.ID_TAKEN, text, self.id_taken_retry)
-
-    def _is_allowed(self, node_id: int, fingerprint: bytes) -> bool:
-        try:
-            return self.admission.allowlist is None or self.admission.allowlist.allows(node_id, fingerprint)
-        except ConfigurationError as error:
-            self.log.error("nobody is allowed to link: {error}", error=error)
-            return False
-
-    def _has_room(self) -> bool:
-        """Tell whether another peer may be accepted; those on their way to a link count."""
-        return len({other._remote for other in self._connections} - {None}) < self.settings.max_connections
 
     def _new_remote(self, node_id: int, fingerprint: bytes | None) -> Remote:
         return Remote(

@@ -1,0 +1,127 @@
+"""Who may link: what becomes of a connection when its other end has said who it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netlayer.errors import ConfigurationError, LinkLost, PeerIdentityMismatch, RemoteProtocolError
+from netlayer.identity import fingerprint_text
+from netlayer.remote import Remote
+from netlayer.sansio.selection import CLONE_RETRY
+from netlayer.sansio.states import State
+from netlayer.strangers import Strangers
+from netlayer.wire.messages import RejectCode
+
+if TYPE_CHECKING:
+    from netlayer.driver import Driver
+    from netlayer.factory import PeerFactory
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """Accepts and rejects the peers of one node.
+
+    :param factory: the node.
+    :param strangers: knows who has broken the protocol too often.
+    """
+
+    def __init__(self, factory: PeerFactory, strangers: Strangers) -> None:
+        self._factory = factory
+        self._strangers = strangers
+
+    def judge(self, protocol: Driver) -> None:
+        """Accept or reject who has introduced itself, now, or when the holder of its id was asked."""
+        factory = self._factory
+        said, fingerprint = protocol.introduction, protocol.fingerprint
+        if factory.stopping:
+            protocol._reject(RejectCode.SHUTTING_DOWN)
+            return
+        if self._strangers.is_refused(fingerprint):
+            text = "this key has broken the protocol too often"
+            protocol._reject(RejectCode.PROTOCOL_VIOLATION, text, factory.settings.violation_memory)
+            return
+        if not self._is_allowed(said.node_id, fingerprint):
+            protocol._reject(RejectCode.NOT_ALLOWED, "this id and key do not stand on the list of this node")
+            return
+        known = factory.remotes.find_key(fingerprint)
+        if (known is None or not known.connections) and not factory.has_room():
+            protocol._reject(RejectCode.FULL, f"this node has {factory.settings.max_connections} links")
+            return
+        try:
+            claim = factory.claims.judge(protocol.record, protocol.succession)
+        except RemoteProtocolError as error:
+            factory.violated(protocol, error)
+            protocol._reject(RejectCode.PROTOCOL_VIOLATION, error.reason)
+            return
+        refusal = factory.refusal(claim)
+        if refusal is not None:
+            protocol._reject(refusal.code, refusal.text, refusal.retry_after)
+            return
+        known_peers = factory.claims.known_peers
+        if known_peers.key_of(said.node_id) not in claim.formers and known_peers.contradicts(said.node_id, fingerprint):
+            self._refuse_unknown_key(protocol)
+            return
+        holder = factory.remotes.find(said.node_id)
+        if holder is None or holder.link is None or holder.fingerprint == fingerprint:
+            self._accept(protocol)
+        elif claim.beats(factory.claims.standing(holder.link.record)):
+            self._accept(protocol)  # the holder loses the id as soon as this is the link
+        else:
+            self._ask_holder(protocol, holder, holder.link)
+
+    def contested(self, protocol: Driver) -> bool:
+        """Refuse a connection whose peer's id another key has taken while the handshake was under way."""
+        factory = self._factory
+        holder = factory.remotes.find(protocol.introduction.node_id)
+        if holder is None or holder is protocol._remote or holder.link is None:
+            return False
+        if factory.claims.is_beaten(holder.link.record, protocol.record):
+            factory.evict(holder.link, RejectCode.ID_TAKEN, f"id {holder.node_id} was given to another key")
+            return False
+        self._refuse_id(protocol, holder.link)
+        return True
+
+    # ---- private
+
+    def _accept(self, protocol: Driver) -> None:
+        protocol._accept(self._factory.remotes.with_key(protocol.fingerprint, protocol.introduction.node_id))
+
+    def _ask_holder(self, protocol: Driver, holder: Remote, link: Driver) -> None:
+        """Another key holds the id of a connection that waits for our answer: ask it whether it lives."""
+        _ = link._probe().addCallback(self._id_judged, protocol, holder, link)
+
+    def _id_judged(self, holder_lives: bool, protocol: Driver, holder: Remote, asked: Driver) -> None:
+        if protocol.state is not State.JUDGING:
+            return
+        if holder_lives and holder.link is not None:
+            self._refuse_id(protocol, holder.link)
+            return
+        if holder.selected is not None and holder.selected is not asked:  # the holder itself has replaced that link
+            self._ask_holder(protocol, holder, holder.selected)
+            return
+        holder.close_all(LinkLost(f"silent, and another key claims id {holder.node_id}"))
+        self._accept(protocol)
+
+    def _refuse_id(self, protocol: Driver, holder: Driver) -> None:
+        text = f"id {protocol.introduction.node_id} is held by another key that is linked"
+        # A holder that says goodbye right now may be the predecessor of who asks.
+        retry_after = CLONE_RETRY if holder.is_parting else self._factory.id_taken_retry
+        protocol._reject(RejectCode.ID_TAKEN, text, retry_after)
+
+    def _refuse_unknown_key(self, protocol: Driver) -> None:
+        """Refuse who has the id of a peer that is known by another key."""
+        known = self._factory.claims.known_peers.key_of(protocol.introduction.node_id)
+        if protocol.dialed and known is not None:
+            protocol._abort(PeerIdentityMismatch(fingerprint_text(known), fingerprint_text(protocol.fingerprint)))
+        else:
+            text = f"id {protocol.introduction.node_id} is known here to be another key's"
+            protocol._reject(RejectCode.ID_TAKEN, text, self._factory.id_taken_retry)
+
+    def _is_allowed(self, node_id: int, fingerprint: bytes) -> bool:
+        allowlist = self._factory.admission.allowlist
+        try:
+            return allowlist is None or allowlist.allows(node_id, fingerprint)
+        except ConfigurationError as error:
+            self._factory.log.error("nobody is allowed to link: {error}", error=error)
+            return False
