@@ -42,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzzing", description="Fuzz what reads bytes of others.")
     parser.add_argument("target", nargs="?", choices=NAMES, help="by default all, one after the other")
     parser.add_argument("--inputs", type=int, default=500_000, help="for each target (default: %(default)s)")
-    parser.add_argument("--seconds", type=int, default=0, help="for each target at most; 0 for no limit")
+    parser.add_argument("--seconds", type=int, default=0, help="for all of them together; 0 for no limit")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run one input of a finding again")
     options = parser.parse_args()
     if options.replay is not None:
@@ -56,11 +56,14 @@ def main() -> int:
     if options.target is not None:
         fuzz(options.target, inputs=options.inputs, seconds=options.seconds)
         return 0
-    for name in NAMES:
+    ends, starting = time.monotonic() + options.seconds, 3.0  # seconds that a target takes before it is fuzzed
+    for number, name in enumerate(NAMES):
         began = time.monotonic()
         command = [sys.executable, "-m", "tests.fuzzing", name]
-        limits = [f"--inputs={options.inputs}", f"--seconds={options.seconds}"]
+        share = max(1, int((ends - began) / (len(NAMES) - number) - starting)) if options.seconds else 0
+        limits = [f"--inputs={options.inputs}", f"--seconds={share}"]
         done = subprocess.run([*command, *limits], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        starting = max(0.0, time.monotonic() - began - share)
         runs = [line.split()[-1] for line in done.stdout.splitlines() if "number_of_executed_units" in line]
         if done.returncode != 0 or not runs:
             print(done.stdout[-8000:])
