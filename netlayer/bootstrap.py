@@ -15,6 +15,7 @@ from netlayer.config import Settings
 from netlayer.driver import Driver
 from netlayer.errors import LinkLost, NodeStopped
 from netlayer.factory import PeerFactory
+from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore
 from netlayer.peer import PeerProtocol
 from netlayer.sansio.registry import REPLACED, Binding, Holdings, Registry
@@ -193,6 +194,13 @@ class BootstrapFactory(PeerFactory):
         formers = claim.formers if binding.fingerprint == claim.fingerprint else ()
         loser = self.registry.bound_to(binding.node_id)
         self.registry.bind(binding, now=self.claims.wall_seconds(), formers=formers)
+        if loser is not None and loser.fingerprint in formers:
+            self.log.info(
+                "{key} has taken the place of {known}, to which id {id} was bound",
+                key=fingerprint_text(binding.fingerprint),
+                known=fingerprint_text(loser.fingerprint),
+                id=binding.node_id,
+            )
         why = dict.fromkeys(formers, REPLACED)
         if loser is not None and loser.fingerprint != binding.fingerprint:
             why.setdefault(loser.fingerprint, f"id {binding.node_id} was bound to another key before")

@@ -7,7 +7,7 @@ import weakref
 from pathlib import Path
 
 from netlayer.errors import ConfigurationError
-from netlayer.identity import IDENTITY_FILE, Identity, made_directory
+from netlayer.identity import IDENTITY_FILE, Identity, give_to_owner, made_directory
 from netlayer.interfaces import IIdentity
 
 try:
@@ -71,6 +71,7 @@ def _locked(directory: Path) -> int:
     except OSError as error:
         raise ConfigurationError(f"data directory {str(directory)!r}: {LOCK_FILE}: {error.strerror or error}") from None
     try:
+        give_to_owner(lock, directory)
         _take(lock)
         _write_process(lock)
     except BlockingIOError:

@@ -26,7 +26,7 @@ from netlayer.sansio.succession import former_fingerprints, succeed
 from netlayer.sansio.tickets import key_fingerprint
 from netlayer.tls import MutualTLS
 
-__all__ = ["Identity", "fingerprint_text", "made_directory", "parse_fingerprint"]
+__all__ = ["Identity", "fingerprint_text", "give_to_owner", "made_directory", "parse_fingerprint"]
 
 #: The name of the identity in a data directory.
 IDENTITY_FILE = "identity.pem"
@@ -153,7 +153,7 @@ class Identity:
         try:
             former = cls._load(path)
             temporary.unlink(missing_ok=True)  # of somebody who was killed here
-            _write_new(temporary, former.successor()._pem(), like=path)
+            _write_new(temporary, former.successor()._pem())
             with _erased(path) if os.name == "posix" else nullcontext():
                 os.replace(temporary, path)
                 _sync_directory(path.parent)
@@ -228,16 +228,20 @@ def made_directory(data_dir: str | os.PathLike[str]) -> Path:
     return Path(data_dir)
 
 
-def _write_new(path: Path, content: bytes, *, like: Path | None = None) -> None:
+def give_to_owner(descriptor: int, directory: Path) -> None:
+    """Give an open file in a data directory to whom the directory belongs: root may act for a node of another user."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        owner = directory.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def _write_new(path: Path, content: bytes) -> None:
     """Write a file that its owner alone can read, and that is on the disk at the end.
 
-    :param like: the file whose owner it gets, where that is not the caller's own choice.
     :raises FileExistsError: when there is one.
     """
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        if like is not None and hasattr(os, "geteuid") and os.geteuid() == 0:
-            owner = like.stat()
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        give_to_owner(file.fileno(), path.parent)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -13,6 +13,7 @@ from netlayer.directory import Directory
 from netlayer.driver import Driver
 from netlayer.errors import NodeStopped, RemoteProtocolError
 from netlayer.factory import PeerFactory
+from netlayer.sansio.tickets import Claim
 from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
 from netlayer.wire.messages import Peers, Record, Register, Registered, Ticket
 
@@ -219,7 +220,7 @@ class Joining:
             return None
         known = factory.claims.known_peers.key_of(record.node_id)
         is_another = known not in (None, record.fingerprint, *claim.formers)
-        if is_another and claim.persistent_since is None:
+        if is_another and not self._may_have_replaced(claim):
             factory.claims.known_peers.contradicts(record.node_id, record.fingerprint)  # which is said in the log
             return None
         if not is_another:
@@ -240,3 +241,8 @@ class Joining:
         if len(factory.links()) + on_their_way >= factory.settings.max_connections:
             return None
         return self.want_met(record)
+
+    def _may_have_replaced(self, claim: Claim) -> bool:
+        """Tell whether it is worth a dial to see if a key has taken the place of the one that is known with its id."""
+        known_peers = self._factory.claims.known_peers
+        return claim.persistent_since is not None and not known_peers.has_refused(claim.node_id, claim.fingerprint)

@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from netlayer.errors import ConfigurationError, NetlayerError
-from netlayer.identity import fingerprint_text, parse_fingerprint
+from netlayer.identity import fingerprint_text, give_to_owner, parse_fingerprint
 from netlayer.nodelog import NodeLog
 
 __all__ = ["KNOWN_PEERS_FILE", "DamagedPeers", "KnownPeers", "read_known_peers", "write_known_peers"]
@@ -77,6 +77,7 @@ def write_known_peers(path: Path, networks: Mapping[str, Entries]) -> None:
     body = "".join(f"{line}\n" for line in lines).encode()
     temporary = path.with_name(f"{path.name}.tmp")
     with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        give_to_owner(file.fileno(), path.parent)
         file.write(body + _checksum(body) + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -154,7 +155,17 @@ class KnownPeers:
         if former in self._ids:
             self._ids[fingerprint] = self._ids.pop(former)
         if changed:
+            self._log.info(
+                "{key} has taken the place of {known}, by which {who} was known",
+                key=fingerprint_text(fingerprint),
+                known=fingerprint_text(former),
+                who=", ".join(f"peer {who}" if isinstance(who, int) else who for who in changed),
+            )
             self._write_soon()
+
+    def has_refused(self, node_id: int, fingerprint: bytes) -> bool:
+        """Tell whether a key was refused that has shown itself with an id, as :meth:`contradicts` has told the log."""
+        return (node_id, fingerprint) in self._told
 
     def contradicts(self, node_id: int, fingerprint: bytes) -> bool:
         """Tell whether another key is known to hold an id; the log has a WARNING, once for each pair."""

@@ -6,6 +6,7 @@ import os
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -142,6 +143,20 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual({path.name for path in directory.iterdir()}, {"identity.pem", "lock"})
         self.assertNotIn(secret, (directory / "identity.pem").read_text())
         self.assertEqual((directory / "identity.pem").stat().st_mode & 0o777, 0o600)
+
+    @skipUnless(hasattr(os, "geteuid") and os.geteuid() == 0, "only root can give files away")
+    def test_for_another_user(self) -> None:
+        """What root changes in the directory of a node that runs as another user stays that user's."""
+        directory = new_directory(self)
+        self.run_command("identity", "--create", str(directory))
+        write_known_peers(directory / "known_peers", {"default": {7: bytes(32)}})
+        for path in (directory, *directory.iterdir()):
+            os.chown(path, 12345, 12346)
+        self.run_command("rotate", str(directory))
+        self.run_command("known", str(directory), "--forget", "7")
+        for name in ("identity.pem", "known_peers", "lock"):
+            status = (directory / name).stat()
+            self.assertEqual((name, status.st_uid, status.st_gid), (name, 12345, 12346))
 
     def test_nothing_to_rotate(self) -> None:
         """A directory without a key, or with a damaged one, is told by its path, and is left as it was."""

@@ -10,11 +10,14 @@ import json
 import random
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import attrs
+from cryptography import x509
 
 from netlayer.admission import Admission, AllowList, read_secrets
+from netlayer.certificate import certificate_succession
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, LinkLost, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
@@ -23,6 +26,8 @@ from netlayer.sansio.connection import Connection
 from netlayer.sansio.events import Closed
 from netlayer.sansio.registry import Registry
 from netlayer.sansio.states import State
+from netlayer.sansio.succession import Succession, Successions, former_fingerprints
+from netlayer.sansio.tickets import key_fingerprint
 from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, FrameDecoder
 from netlayer.wire.messages import Goodbye, Peers, Pong, Record, Register, Registered, Reject, decode_message
 from tests.sansio.pair import BINDING, LARGE, SMALL, Pair, local_node
@@ -45,6 +50,7 @@ SLACK = 64
 
 #: Why a connection may end because of what the other end says.
 REASONS = (RemoteProtocolError, Rejected, LinkLost)
+_VERIFIER = Identity.generate()
 _DIRECTORY = Path(tempfile.mkdtemp(prefix="netlayer-fuzzing-"))
 
 
@@ -142,6 +148,37 @@ def records(data: bytes) -> None:
     assert registry.records() == []
 
 
+def certificates(data: bytes) -> None:
+    """What a certificate tells of former keys: what these have signed, as in the vector, or a named error."""
+    key, formers = _replaced()
+    if data[:1] == b"\0":
+        shown: Succession | None = Succession(key, data[1:])
+    else:
+        try:
+            certificate = x509.load_der_x509_certificate(data[1:])
+            certificate.public_key()
+        except Exception:  # as where TLS has proven a key, any error there is that this is none
+            return
+        shown = certificate_succession(certificate)
+    if shown is None:
+        return
+    try:
+        found = former_fingerprints(shown, _VERIFIER)
+    except RemoteProtocolError:
+        return
+    assert (shown.key, found) == (key, formers), f"a succession that nobody has signed: {found}"
+    successions = Successions()
+    assert successions.learn((*found, key_fingerprint(key)))
+    assert successions.formers(key_fingerprint(key)) == formers
+
+
+@cache
+def _replaced() -> tuple[bytes, tuple[bytes, ...]]:
+    """Return the key of the vector, and the fingerprints of those before it."""
+    said = json.loads((VECTORS / "succession.json").read_text())
+    return bytes.fromhex(said["key"]), (bytes.fromhex(said["former_fingerprint"]),)
+
+
 @attrs.frozen
 class Target:
     """A function to fuzz, and the vectors whose bytes are a good start for it.
@@ -160,12 +197,16 @@ TARGETS = {
     "after-admission": Target(after_admission, _LINKED),
     "files": Target(files, ()),
     "records": Target(records, ("peers", "registered", "register"), prefixed=True),
+    "certificates": Target(certificates, ()),
 }
 
 
 def corpus(name: str) -> list[bytes]:
     """Return the inputs that fuzzing of a target begins with."""
     target = TARGETS[name]
+    if target.check is certificates:
+        said = json.loads((VECTORS / "succession.json").read_text())
+        return [b"\0" + bytes.fromhex(said["extension"]), b"\1" + bytes.fromhex(said["certificate"])]
     if not target.vectors:
         key = Identity.load_or_create(_DIRECTORY / "identity.pem")
         assert not key.ephemeral

@@ -175,6 +175,17 @@ class AdmittedTests(CertificatesTestCase):
         key = new_key()
         await self.assert_joins(Identity(key, certificate(key, issuer=new_key()), ephemeral=True))
 
+    async def test_other_extensions(self) -> None:
+        """Extensions that nobody asks for may be nonsense: with what can be read of them nothing is done."""
+        for named in ("3004a3023000", "3003870101", "00"):  # two names of kinds that exist, and none
+            key = new_key()
+            strange = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex(named))
+            now = datetime.datetime.now(datetime.timezone.utc)
+            subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "node")])
+            unsigned = x509.CertificateBuilder(subject, subject, key.public_key(), 7, now - DAY, now + DAY)
+            signed = unsigned.add_extension(strange, critical=False).sign(key, hashes.SHA256())
+            await self.assert_joins(Identity(key, signed, ephemeral=True))
+
     async def test_other_type(self) -> None:
         """A key of another type proves itself as well; what TLS has proven is the peer's key."""
         key = ed25519.Ed25519PrivateKey.generate()

@@ -83,6 +83,8 @@ class BootstrapTests(RotationTestCase):
         self.assertEqual(self.bound(), attrs.evolve(before, fingerprint=self.new.fingerprint))
         self.assertEqual(node.factory.local.ticket.issued, before.issued)
         self.assertEqual(node.factory.local.ticket.fingerprint, self.new.fingerprint)
+        (told,) = self.logged("info", node=1, containing="to which id 2 was bound")
+        self.assertIn(fingerprint_text(self.former.fingerprint), told)
         await node.shutdown()
         await bootstrap.shutdown()
         again = await self.start_bootstrap()
@@ -377,6 +379,26 @@ class PeerTests(RotationTestCase):
         await back.shutdown()
         self.assertEqual(self.known()[2], self.new.fingerprint)
 
+    async def test_not_replaced(self) -> None:
+        """A node that is told of a key which has not replaced the known one dials it once, and never again."""
+        bootstrap = await self.start_bootstrap()
+        node = await self.met(bootstrap)
+        await node.shutdown()
+        await self.left.shutdown()
+        file = BindingFile(self.directory / "bindings.sqlite", network=None)
+        file.end(2, now=5)
+        file.close()
+        await until(lambda: bootstrap.factory.registry.bound_to(2) is None)
+        other = await self.start(2, bootstrap, identity=self.stored_identity())
+        node = await self.start(5, bootstrap, data_dir=self.home)
+        await until(lambda: self.logged("debug", node=2, containing="ended"))
+        renewed: list[Any] = []
+        bootstrap.factory.registry.register = _counted(bootstrap.factory.registry.register, renewed)
+        await until(lambda: len(renewed) > 8)
+        self.assertEqual((len(self.logged("debug", node=2, containing="ended")), other.hooks), (1, []))
+        self.assertEqual(len(self.logged("warn", node=5, containing="peer 2 is refused: it is known by")), 1)
+        self.assertEqual(node.status.wanted, ())
+
     async def test_same_address(self) -> None:
         """Who dials an address and expects the former key there takes its successor, and nobody else."""
         bootstrap = await self.start_bootstrap()
@@ -458,6 +480,16 @@ class PeerTests(RotationTestCase):
         assert ticket is not None
         self.assertEqual(ticket.fingerprint, self.new.fingerprint)
         self.assertEqual(len(decode_succession(bootstrap.link(2).succession.content)), 1)
+
+
+def _counted(function: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:
+    """Return a function that also notes its calls."""
+
+    def noting(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments)
+
+    return noting
 
 
 class _NoMemory:

@@ -55,7 +55,8 @@ class Specimen:
         for name in (NAME, f"{NAME}-wal", f"{NAME}-mark"):  # a copy while it is open is what a killed process leaves
             shutil.copy(live / name, self._original / name)
         file.close()
-        self.fingerprint = Identity.in_directory(self._original).fingerprint
+        Identity.in_directory(self._original)
+        self.identity = Identity.replace(self._original / "identity.pem")[1]
 
     def outcome(self, change: Callable[[Path], str]) -> str:
         """Change a copy of the files and return what comes of it: ``detected``, ``harmless`` or what is wrong.
@@ -82,6 +83,9 @@ class Specimen:
         for at in range(0, count, 20):
             bindings = [Binding(number, rng.randbytes(32), 1000 + number) for number in numbers[at : at + 20]]
             file.bind([WantedBinding(binding) for binding in bindings], now=2000)
+            replaced = bindings[0].fingerprint
+            new = Binding(bindings[0].node_id, rng.randbytes(32), 1000)
+            file.bind([WantedBinding(new, replaced, (replaced,))], now=2000)
         file.ban(rng.randbytes(32))
         file.end(first, now=3000)
         file.add_signer(rng.randbytes(91))
@@ -95,13 +99,13 @@ class Specimen:
         try:
             holdings = file.holdings()
             taken = [WantedBinding(Binding(number, bytes(32), 1)) for number in TAKEN]
-            return identity.fingerprint, signs, holdings, file.bind(taken, now=4000)
+            return identity.fingerprint, identity.formers, signs, holdings, file.bind(taken, now=4000)
         finally:
             file.close()
 
     def _expected(self) -> object:
         held = {binding.node_id: binding for binding in self.holdings.bindings}
-        return self.fingerprint, True, self.holdings, [held[number] for number in TAKEN]
+        return self.identity.fingerprint, self.identity.formers, True, self.holdings, [held[number] for number in TAKEN]
 
 
 def run(flips: int, seed: int) -> dict[str, Counter[str]]:
