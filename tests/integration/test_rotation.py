@@ -343,9 +343,9 @@ class PeerTests(RotationTestCase):
         """Return what the node has written down, when it has stopped."""
         return read_known_peers(self.home / "known_peers").get("default", {})
 
-    async def met(self, bootstrap: Any) -> Any:
+    async def met(self, bootstrap: Any, **options: Any) -> Any:
         """Return a node that is linked to the one with the former key, and remembers it."""
-        node = await self.start(5, bootstrap, data_dir=self.home)
+        node = await self.start(5, bootstrap, data_dir=self.home, **options)
         self.left = await self.start(2, bootstrap, identity=self.former)
         await until(lambda: node.peer_ids == {2})
         return node
@@ -353,7 +353,7 @@ class PeerTests(RotationTestCase):
     async def test_comes_back(self) -> None:
         """A node that comes back with a new key is linked, gets what waited for it, and is remembered by that key."""
         bootstrap = await self.start_bootstrap()
-        node = await self.met(bootstrap)
+        node = await self.met(bootstrap, settings=settings(retry_count=100))
         await self.left.kill()
         await until(lambda: node.peer_ids == set())
         sent = node.send_data(2, "waits")
