@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from netlayer import reactor_thread
 from netlayer.addresses import PeerInfo, parse_address, parse_peer
 from netlayer.config import Settings
-from netlayer.errors import ConfigurationError, DeliveryTimeout, LinkLost, NotStarted
+from netlayer.errors import ConfigurationError, DeliveryTimeout, LinkLost, NotStarted, described
 from netlayer.handlers import DataHandler, DataPacket
 from netlayer.interfaces import IIdentity
 from netlayer.logger import logger
@@ -190,7 +190,8 @@ class Node(Generic[Mode]):
     def start_node(self) -> Any:
         """Listen, join the network, and try to link every peer that is known there.
 
-        A bootstrap node that is away is no error: the node goes on trying, and ``status.joined`` is False.
+        A bootstrap node that is away is no error: the node goes on trying, and ``status.joined`` is False. A start that
+        fails, or is interrupted, shuts the node down.
 
         :returns: the node's status; a broadcast on the next line reaches every node that was up.
         :raises ListenError: when the address is taken.
@@ -375,7 +376,8 @@ class Node(Generic[Mode]):
 
 def _as_list(bootstraps: Any) -> Sequence[Any]:
     if isinstance(bootstraps, (bytes, Mapping)) or not isinstance(bootstraps, Iterable):
-        raise ConfigurationError(f"bootstraps is a list of (host, port) pairs or endpoint strings, not {bootstraps!r}")
+        given = described(bootstraps)
+        raise ConfigurationError(f"bootstraps is a list of (host, port) pairs or endpoint strings, not {given}")
     return [bootstraps] if isinstance(bootstraps, str) else list(bootstraps)
 
 

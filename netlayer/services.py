@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from netlayer.addresses import Address, PeerInfo, parse_address
@@ -24,6 +24,7 @@ from netlayer.errors import (
     ListenError,
     NodeStopped,
     NotStarted,
+    described,
 )
 from netlayer.factory import PeerFactory
 from netlayer.handling import handling
@@ -95,13 +96,15 @@ class PeerService(Service):
         rng: random.Random | None = None,
     ) -> None:
         if not IReactorTime.providedBy(reactor):
-            raise ConfigurationError(f"reactor is Twisted's reactor, or what stands in for it, not {reactor!r}")
+            raise ConfigurationError(
+                f"reactor is Twisted's reactor, or what stands in for it, not {described(reactor)}"
+            )
         if settings is not None and not isinstance(settings, Settings):
-            raise ConfigurationError(f"settings is an object of netlayer.Settings, not {settings!r}")
+            raise ConfigurationError(f"settings is an object of netlayer.Settings, not {described(settings)}")
         if identity is not None and not IIdentity.providedBy(identity):
-            raise ConfigurationError(f"identity is an object such as netlayer.Identity, not {identity!r}")
+            raise ConfigurationError(f"identity is an object such as netlayer.Identity, not {described(identity)}")
         if rng is not None and not isinstance(rng, random.Random):
-            raise ConfigurationError(f"rng is a random.Random, not {rng!r}")
+            raise ConfigurationError(f"rng is a random.Random, not {described(rng)}")
         self._reactor: Any = reactor
         rule = Admission.from_options(network, policy=admission, secret=network_secret, allowlist=allowlist)
         self._listening = Listening(
@@ -153,7 +156,7 @@ class PeerService(Service):
         """Listen, join, and try to link every peer that the first answering bootstrap node tells of.
 
         A bootstrap node that is away is no error: it is tried ``1 + retry_count`` times before the Deferred fires, and
-        for ever after.
+        for ever after. A start that fails, or is cancelled, shuts the service down.
 
         :param patient: whether to go on trying even when a bootstrap node refuses this node for good.
         :returns: fires with the node's status.
@@ -274,10 +277,12 @@ class PeerService(Service):
                 self._data_directory.note_process()
             self.factory.claims.known_peers.load()
             await self._open_store()
+            if self._stopping is not None:
+                raise NodeStopped
             self._stop_with_reactor()
             self.factory.log.info("started at {address}", address=self._listening.address)
             await self._membership.start(patient=patient)
-        except (ListenError, ConfigurationError, JoinRefused):
+        except (ListenError, ConfigurationError, JoinRefused, CancelledError):
             await self.stop()
             raise
         if self._stopping is not None:
@@ -305,9 +310,6 @@ class PeerService(Service):
         return self.stop()
 
     async def _stop(self) -> None:
-        trigger, self._shutdown_trigger = self._shutdown_trigger, None
-        if trigger is not None:
-            self._reactor.removeSystemEventTrigger(trigger)
         self._membership.stop()
         await self._listening.close()
         await self.factory.stop()
@@ -315,6 +317,9 @@ class PeerService(Service):
         self.factory.claims.known_peers.close()
         if self._data_directory is not None:
             self._data_directory.release()
+        trigger, self._shutdown_trigger = self._shutdown_trigger, None
+        if trigger is not None:  # until now the reactor would have waited for us
+            self._reactor.removeSystemEventTrigger(trigger)
         self._state = "stopped"
         self.factory.log.info("stopped")
         self._ended()
@@ -376,7 +381,9 @@ class BootstrapService(PeerService):
 
     def __init__(self, reactor: Any, *, store: IBindingStore | None = None, **options: Any) -> None:
         if store is not None and not IBindingStore.providedBy(store):
-            raise ConfigurationError(f"store is an object such as netlayer.stores.sqlite.SQLiteStore, not {store!r}")
+            raise ConfigurationError(
+                f"store is an object such as netlayer.stores.sqlite.SQLiteStore, not {described(store)}"
+            )
         self._store = store
         super().__init__(reactor, **options)
 
@@ -400,5 +407,5 @@ class BootstrapService(PeerService):
 
 def _several(name: str, values: Iterable[Any]) -> list[Any]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise ConfigurationError(f"{name} is a list of addresses, not {values!r}")
+        raise ConfigurationError(f"{name} is a list of addresses, not {described(values)}")
     return list(values)

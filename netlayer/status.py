@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+from twisted.internet.defer import CancelledError
 
 from netlayer.addresses import PeerInfo
 from netlayer.errors import DeliveryError
@@ -60,7 +61,8 @@ class NodeStatus:
     """The whole situation of a node.
 
     :ivar fingerprint: ``sha256:`` and hexadecimal digits.
-    :ivar state: ``new``, ``starting``, ``running``, ``stopping`` or ``stopped``.
+    :ivar state: ``new``, ``bound`` (a service that has taken its address and not started yet), ``starting``,
+        ``running``, ``stopping`` or ``stopped``.
     :ivar listening: the ``host:port`` that the node listens at, or None.
     :ivar advertised: the addresses that others are told.
     :ivar joined: whether the node is registered with a bootstrap node that is linked.
@@ -82,8 +84,9 @@ class BroadcastReport:
     """What became of a broadcast.
 
     :ivar delivered: the ids of the peers whose handlers finished.
-    :ivar failed: for each other peer that was linked, why not.
+    :ivar failed: for each other peer that was linked, why not. If the broadcast was cancelled, that is CancelledError
+        for those that had not answered.
     """
 
     delivered: frozenset[int]
-    failed: Mapping[int, DeliveryError]
+    failed: Mapping[int, DeliveryError | CancelledError]

@@ -8,11 +8,14 @@ import tempfile
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import CancelledError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from netlayer import BootstrapService, PeerProtocol, PeerService
+from netlayer import BootstrapService, Node, PeerProtocol, PeerService
 from netlayer.errors import AlreadyStarted, ConfigurationError, ListenError, NodeStopped
+from netlayer.testing import SimulatedInternet
 from tests.integration.network import HOST, NetworkTestCase, reactor, settings, turns, until
 
 
@@ -165,3 +168,47 @@ class ServiceTests(NetworkTestCase):
             fingerprints.add(service.status.fingerprint)
             await service.stop()
         self.assertEqual(len(fingerprints), 1)
+
+
+class ReactorStopTests(SynchronousTestCase):
+    """The process ends while a node is being shut down."""
+
+    def test_goodbye_is_said(self) -> None:
+        """A program that shuts its node down and stops the reactor on the next line still takes leave."""
+        internet = SimulatedInternet(seed=1)
+        one, two = internet.add_hosts(2)
+        left: list[str | None] = []
+        witness = Node(1, one.address, 8001, reactor=one.reactor, rng=one.rng, identity=one.identity())
+        witness.peer_left = lambda peer, reason: left.append(reason.goodbye)
+        node = Node(2, two.address, 8001, reactor=two.reactor, rng=two.rng, identity=two.identity())
+        internet.run(witness.start_node())
+        internet.run(node.start_node())
+        internet.run(node.send_data((1, one.address, 8001), "hello"))
+        _ = node.shutdown()
+        internet.run(two.shutdown())
+        self.assertEqual(node.status.state, "stopped")
+        internet.advance(1.0)
+        self.assertEqual((left, two.leftovers()), (["shutdown"], []))
+        internet.shutdown()
+        self.assertEqual(internet.leftovers(), [])
+
+
+class CancelledStartTests(SynchronousTestCase):
+    """Somebody waits no longer for the start of a node."""
+
+    def test_is_shut_down(self) -> None:
+        """The node is shut down, as by every other start that fails; it does not stay half started."""
+        internet = SimulatedInternet(seed=1)
+        host = internet.add_host("one")
+        nowhere = [("127.1.9.9", 8000)]
+        options: dict[str, Any] = {"rng": host.rng, "identity": host.identity(), "bootstraps": nowhere}
+        node = Node(1, host.address, 8001, reactor=host.reactor, **options)
+        starting = node.start_node()
+        joining = node.when_joined()
+        internet.advance(1.0)
+        self.assertNoResult(starting)
+        starting.cancel()
+        internet.advance(1.0)
+        self.failureResultOf(starting, CancelledError)
+        self.failureResultOf(joining, NodeStopped)
+        self.assertEqual((node.status.state, host.leftovers()), ("stopped", []))
