@@ -40,6 +40,8 @@ class AllowList:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise ConfigurationError(f"an allowlist is the path of a file, not {described(path)}")
         self._path = Path(path)
         self._seen: tuple[int, int] = (0, 0)
         self._entries = self._read()
@@ -57,8 +59,9 @@ class AllowList:
     def _version(self) -> tuple[int, int]:
         try:
             status = os.stat(self._path)
-        except OSError as error:
-            raise ConfigurationError(f"allowlist {self._path}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:  # ValueError: an embedded null byte
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"allowlist {str(self._path)!r}: {reason}") from None
         return status.st_mtime_ns, status.st_size
 
     def _read(self) -> frozenset[tuple[int, bytes]]:

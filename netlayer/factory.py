@@ -32,6 +32,7 @@ from netlayer.errors import (
     NodeStopped,
     PeerUnreachable,
     RemoteProtocolError,
+    described,
 )
 from netlayer.gate import Gate
 from netlayer.handling import handling
@@ -130,9 +131,9 @@ class PeerFactory(Factory):
         known_peers: Path | None = None,
     ) -> None:
         if not isinstance(network, str) or not 1 <= len(network) <= 64 or not network.isprintable():
-            raise ConfigurationError(f"a network is named by 1 to 64 printable characters, not {network!r}")
+            raise ConfigurationError(f"a network is named by 1 to 64 printable characters, not {described(network)}")
         if not (isinstance(protocol, type) and issubclass(protocol, PeerProtocol)):
-            raise ConfigurationError(f"the protocol has to be a subclass of PeerProtocol, not {protocol!r}")
+            raise ConfigurationError(f"the protocol has to be a subclass of PeerProtocol, not {described(protocol)}")
         self.protocol = protocol  # type: ignore[assignment] # Twisted declares too narrow a kind of callable
         self.clock = reactor  # what protocols need of it
         self.reactor = reactor  # what endpoints need of it

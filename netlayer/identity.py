@@ -219,7 +219,7 @@ def made_directory(data_dir: str | os.PathLike[str]) -> Path:
     :raises ConfigurationError: when `data_dir` is no path, or the directory can't be made.
     """
     if not isinstance(data_dir, (str, os.PathLike)) or not os.fspath(data_dir):
-        raise ConfigurationError(f"a data directory is a path, not {data_dir!r}")
+        raise ConfigurationError(f"a data directory is a path, not {described(data_dir)}")
     try:
         Path(data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: an embedded null byte
