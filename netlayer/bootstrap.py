@@ -20,7 +20,7 @@ from netlayer.interfaces import IBindingStore
 from netlayer.peer import PeerProtocol
 from netlayer.sansio.registry import REPLACED, Binding, Holdings, Registry
 from netlayer.sansio.states import State
-from netlayer.sansio.tickets import MAX_SIGNERS, Claim, issue_ticket, key_fingerprint, needs_renewal
+from netlayer.sansio.tickets import MAX_SIGNERS, Claim, issue_ticket, needs_renewal
 from netlayer.stores.memory import MemoryStore
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,
@@ -75,7 +75,7 @@ class BootstrapFactory(PeerFactory):
         super().__init__(reactor, settings=settings, protocol=protocol, **options)
         self.registry = Registry(settings=self.settings, rng=self.rng)
         self.store = store if store is not None else MemoryStore()
-        self._signers: tuple[bytes, ...] = ()  # the others whose tickets are good; not this node's former keys
+        self._signers: tuple[bytes, ...] = ()
         self._is_loaded = True
         self._lease_timer: IDelayedCall | None = None
         self.claims.trust(self.identity.fingerprint)
@@ -148,6 +148,7 @@ class BootstrapFactory(PeerFactory):
             self.reactor,
             network=self.local.network,
             signer=None if self.identity.ephemeral else self.identity.public_key,
+            formers=self.identity.formers,
             changed=self._load,
             log=self.log,
         )
@@ -165,8 +166,7 @@ class BootstrapFactory(PeerFactory):
         self.registry.load(holdings)
         for pair in holdings.successions:
             self.claims.successions.learn(pair)
-        own = (self.identity.fingerprint, *self.identity.formers)
-        self._signers = tuple(key for key in holdings.signers if key_fingerprint(key) not in own)
+        self._signers = tuple(key for key in holdings.signers if key != self.identity.public_key)
         self.claims.trust(self.identity.fingerprint, self._signers)
         for link in self.links():
             refusal = self.refusal(self.claims.standing(link.record, link.succession))

@@ -55,6 +55,7 @@ class IBindingStore(Interface):
         *,
         network: str,
         signer: bytes | None,
+        formers: tuple[bytes, ...] = (),
         changed: Callable[[Holdings], object],
         log: NodeLog,
     ) -> Deferred[Holdings]:
@@ -62,6 +63,7 @@ class IBindingStore(Interface):
 
         :param signer: the public key of the bootstrap node, to be kept with those of the others that use the store;
             None if it will not outlive the process.
+        :param formers: the fingerprints of the keys in whose place that one is; they are kept no longer.
         :param changed: is called with all that the store holds whenever somebody else has changed it.
         :param log: of the bootstrap node.
         """

@@ -20,7 +20,7 @@ import msgspec
 
 from netlayer.errors import ConfigurationError, NetlayerError
 from netlayer.sansio.registry import Binding, Holdings
-from netlayer.sansio.tickets import MAX_SIGNERS
+from netlayer.sansio.tickets import MAX_SIGNERS, key_fingerprint
 
 __all__ = ["BINDINGS_FILE", "BindingFile", "DamagedFile", "WantedBinding", "move_aside"]
 
@@ -162,9 +162,15 @@ class BindingFile:
         with self._change():
             return self._delete("banned", "fingerprint", fingerprint)
 
-    def add_signer(self, key: bytes) -> None:
-        """Note the public key of a bootstrap node that uses the file."""
+    def add_signer(self, key: bytes, *, formers: tuple[bytes, ...] = ()) -> None:
+        """Note the public key of a bootstrap node that uses the file.
+
+        :param formers: the fingerprints of the keys in whose place it is, which are removed.
+        """
         with self._change():
+            for number, former in self._rows("signers"):
+                if key_fingerprint(former) in formers:
+                    self._delete("signers", "number", number)
             rows = self._rows("signers")
             if key in [row[1] for row in rows]:
                 return

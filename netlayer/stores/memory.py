@@ -25,6 +25,7 @@ class MemoryStore:
         *,
         network: str,
         signer: bytes | None,
+        formers: tuple[bytes, ...] = (),
         changed: Callable[[Holdings], object],
         log: NodeLog,
     ) -> Deferred[Holdings]:

@@ -57,6 +57,7 @@ class SQLiteStore:
         *,
         network: str,
         signer: bytes | None,
+        formers: tuple[bytes, ...] = (),
         changed: Callable[[Holdings], object],
         log: NodeLog,
     ) -> Deferred[Holdings]:
@@ -67,7 +68,7 @@ class SQLiteStore:
         self._reactor = reactor
         self._changed = changed
         self._log = log
-        return maybeDeferred(self._start, network, signer)
+        return maybeDeferred(self._start, network, signer, formers)
 
     def bind(self, binding: Binding, *, replacing: bytes | None, formers: tuple[bytes, ...] = ()) -> Deferred[Binding]:
         """Give an id to a key; what is asked for while a change is under way becomes the next one."""
@@ -93,7 +94,7 @@ class SQLiteStore:
 
     # ---- private
 
-    def _start(self, network: str, signer: bytes | None) -> Holdings:
+    def _start(self, network: str, signer: bytes | None, formers: tuple[bytes, ...]) -> Holdings:
         try:
             self._file = BindingFile(self.path, network=network)
         except DamagedFile as damage:
@@ -106,7 +107,7 @@ class SQLiteStore:
             )
             self._file = BindingFile(self.path, network=network)
         if signer is not None:
-            self._file.add_signer(signer)
+            self._file.add_signer(signer, formers=formers)
         holdings = self._file.holdings()
         self._look = self._reactor.callLater(LOOK_EVERY, self._look_around)
         return holdings

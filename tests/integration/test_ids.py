@@ -14,7 +14,6 @@ from netlayer.errors import ConfigurationError, JoinRefused, PeerIdentityMismatc
 from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore
 from netlayer.known_peers import read_known_peers
-from netlayer.nodelog import NodeLog
 from netlayer.sansio.registry import Binding, Holdings
 from netlayer.sansio.tickets import CLOCK_TOLERANCE, LIFETIME, issue_ticket
 from netlayer.stores.file import BindingFile
@@ -544,7 +543,7 @@ class SlowStore:
         self.waiting: list[tuple[Binding, Deferred[Binding]]] = []
         self._starting: Deferred[Holdings] | None = Deferred() if slow_start else None
 
-    def start(self, reactor: Any, *, network: str, signer: bytes | None, changed: Any, log: NodeLog) -> Any:
+    def start(self, reactor: Any, **options: Any) -> Any:
         return self._starting if self._starting is not None else succeed(Holdings())
 
     def bind(self, binding: Binding, *, replacing: bytes | None, formers: tuple[bytes, ...] = ()) -> Deferred[Binding]:

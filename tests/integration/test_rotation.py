@@ -469,6 +469,17 @@ class PeerTests(RotationTestCase):
         await node.shutdown()
         self.assertEqual({self.known()[1], self.known()[f"{HOST}:{port}"]}, {new.fingerprint})
 
+    async def test_shared_store(self) -> None:
+        """When one of two bootstrap nodes with one file has replaced its key, the other vouches for the new one."""
+        shared = new_directory(self) / "shared.sqlite"
+        one, two = [
+            await self.bootstrap(node_id, store=SQLiteStore(shared), identity=identity)
+            for node_id, identity in ((1, self.former), (9, self.key))
+        ]
+        await one.shutdown()
+        await self.bootstrap(1, store=SQLiteStore(shared), identity=self.new)
+        await until(lambda: two.factory._vouched() == (self.new.public_key,))
+
     async def test_registered_by_hand(self) -> None:
         """What is shown in TLS is enough: no message of the wire is different."""
         bootstrap = await self.start_bootstrap()

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.errors import ConfigurationError
 from netlayer.sansio.registry import Binding, Holdings
-from netlayer.sansio.tickets import MAX_SIGNERS
+from netlayer.sansio.tickets import MAX_SIGNERS, key_fingerprint
 from netlayer.stores.file import BindingFile, DamagedFile, WantedBinding, move_aside
 from tests.directories import new_directory
 from tests.stores.damage import FILES, Specimen, flip
@@ -63,6 +63,15 @@ class BindingFileTests(FileTestCase):
             self.assertEqual((holdings.bindings, set(holdings.successions)), ((Binding(1, key(9), 5),), steps))
         self.assertEqual(self.succeed(1, 7, 6), Binding(1, key(9), 5), "another has taken its place before")
         self.assertEqual(set(self.file.holdings().successions), steps)
+
+    def test_replaced_signer(self) -> None:
+        """A bootstrap node's former keys are kept no longer, so that nobody vouches for them."""
+        for signer in (b"former", b"other", b"latter"):
+            self.file.add_signer(signer)
+        self.file.add_signer(b"new", formers=(key_fingerprint(b"former"), key_fingerprint(b"latter")))
+        self.assertEqual(self.file.holdings().signers, (b"other", b"new"))
+        self.file.add_signer(b"new", formers=(key_fingerprint(b"former"),))
+        self.assertEqual(self.open().holdings().signers, (b"other", b"new"))
 
     def test_replaced_elsewhere(self) -> None:
         """With another id the former key's is free; a key that has its id already only gets its former keys noted."""
