@@ -84,7 +84,10 @@ class Membership(LinkObserver):
             self._first_answer = FirstAnswer(self._bootstraps.values(), patient=patient)
             for key, wanted in self._bootstraps.items():
                 self.wanted.add(key, wanted)
-            to_try += await self._first_answer.outcome
+            try:
+                to_try += await self._first_answer.outcome
+            finally:
+                self._first_answer = None  # later answers and failures mean nothing to a start
         await DeferredList([wanted.dialer.when_tried() for wanted in to_try])
 
     def stop(self) -> None:

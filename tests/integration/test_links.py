@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -544,6 +546,19 @@ class HealingTests(NetworkTestCase):
         await b.kill()
         await until(lambda: a.status.wanted)
         await until(lambda: not a.status.wanted, within=3.0)
+
+    async def test_nothing_is_left_of_forgotten_peers(self) -> None:
+        """Of a peer that could not be reached, and is wanted no longer, no object stays behind."""
+        bootstrap = await self.bootstrap()
+        node = await self.start(2, bootstrap, settings=settings(retry_count=0))
+        peer = await self.start(3, bootstrap)
+        await until(lambda: node.peer_ids == {3})
+        await peer.kill()
+        (dialer,) = await until(lambda: [weakref.ref(each.dialer) for each in node._service._membership.wanted][1:])
+        await until(lambda: self.logged("error", node=2, containing="no link to peer 3"))
+        await until(lambda: not node.status.wanted)
+        gc.collect()
+        self.assertIsNone(dialer())
 
     async def test_killed_and_restarted(self) -> None:
         """A node that was killed and starts again, with another key and the same id and port, is linked by all."""
