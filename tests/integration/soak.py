@@ -284,7 +284,9 @@ async def run(reactor: Any, options: argparse.Namespace) -> None:
         seconds = 60 * options.minutes
         await soak.soak(seconds=seconds, every=options.every, freeze=options.freeze, progress=print_now)
         sums, measured = soak.sums(), soak.measured()
-        grown = [f"node {n}: {text}" for n, samples in measured.items() for text in growth(samples)]
+        grown = [
+            f"node {n}: {text}" for n, samples in measured.items() for text in growth(samples, peers=options.nodes)
+        ]
         faults = [*sums.faults, *grown, *[f"a traceback in {path}" for path in soak.tracebacks()]]
         print(f"packets: {sums}")
         print(f"{len(measured)} processes lived on after the warm-up; medians of the second and the last sixth:")
