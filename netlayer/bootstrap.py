@@ -164,8 +164,7 @@ class BootstrapFactory(PeerFactory):
         """Take over what the store holds, and end the links that should not stand any more."""
         self._is_loaded = True
         self.registry.load(holdings)
-        for pair in holdings.successions:
-            self.claims.successions.learn(pair)
+        self.claims.successions.load(holdings.successions)
         self._signers = tuple(key for key in holdings.signers if key != self.identity.public_key)
         self.claims.trust(self.identity.fingerprint, self._signers)
         for link in self.links():

@@ -84,12 +84,17 @@ class Claims:
         """Tell whether another claim to the id of a record, by another key, is better."""
         return record.fingerprint != other.fingerprint and self.standing(other).beats(self.standing(record))
 
-    def has_replaced(self, former: bytes, succession: Succession | None) -> bool:
-        """Tell whether the key of a succession has taken the place of a key, whose fingerprint is given."""
+    def has_replaced(self, former: bytes, fingerprint: bytes, succession: Succession | None) -> bool:
+        """Tell whether a key has taken the place of another one.
+
+        :param succession: what the one has shown of its former keys.
+        """
         try:
-            return succession is not None and former in self._formers(succession)
+            if succession is not None:
+                self.successions.learn((*self._formers(succession), fingerprint))
         except RemoteProtocolError:
             return False
+        return former in self.successions.formers(fingerprint)
 
     def linked(self, claim: Claim) -> None:
         """A peer is linked: what was remembered of the keys before its own is now said of this one."""

@@ -98,7 +98,7 @@ class Driver(Protocol):
             if (
                 expected is not None
                 and fingerprint != expected
-                and not self.factory.claims.has_replaced(expected, self.succession)
+                and not self.factory.claims.has_replaced(expected, fingerprint, self.succession)
             ):
                 raise PeerIdentityMismatch(fingerprint_text(expected), fingerprint_text(fingerprint))
         except (RemoteProtocolError, PeerIdentityMismatch) as error:

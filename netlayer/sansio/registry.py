@@ -89,10 +89,10 @@ class Registry:
         self._bindings = {binding.node_id: binding for binding in holdings.bindings}
         self._bound = {binding.fingerprint: binding.node_id for binding in holdings.bindings}
         self._ended = dict(holdings.ended)
-        self._banned = frozenset(holdings.banned)
         self._successions = Successions()
-        for pair in holdings.successions:
-            self._successions.learn(pair)
+        self._successions.load(holdings.successions)
+        heirs = (key for banned in holdings.banned for key in self._successions.successors(banned))
+        self._banned = frozenset((*holdings.banned, *heirs))
 
     def bound_to(self, node_id: int) -> Binding | None:
         """Return the binding of an id, or None if no key that lasts holds it."""
@@ -103,8 +103,8 @@ class Registry:
 
         A ban of a key is one of those that take its place, too.
         """
-        lineage = {claim.fingerprint, *claim.formers, *self._successions.formers(claim.fingerprint)}
-        if not lineage.isdisjoint(self._banned):
+        lineage = (*claim.formers, claim.fingerprint)
+        if not self._banned.isdisjoint(lineage):
             return Reject(RejectCode.BANNED, "this key is banned")
         if self._successions.successor(claim.fingerprint) is not None:
             return Reject(RejectCode.ID_TAKEN, REPLACED)

@@ -8,7 +8,7 @@ statement needs neither a time nor a number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import attrs
 
@@ -85,15 +85,23 @@ class Successions:
         pairs = list(pairwise(fingerprints))
         if not all(self._is_possible(former, key) for former, key in pairs):
             return False
-        if not set(fingerprints).isdisjoint(self._walk(self._successors, fingerprints[-1])):
+        if not set(fingerprints).isdisjoint(self.successors(fingerprints[-1])):
             return False  # a former key would come back
+        self.load(pairs)
+        return True
+
+    def load(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take over pairs of a former key and the one in its place that were learned elsewhere, if that can be.
+
+        Two who have learned at once may have brought a former key back; then neither of them is anybody's last key.
+        """
         for former, key in pairs:
-            self._successors[former] = key
-            self._formers[key] = former
+            if former not in self._successors and key not in self._formers:
+                self._successors[former] = key
+                self._formers[key] = former
         while self._limit is not None and len(self._successors) > self._limit:
             former = next(iter(self._successors))
             del self._formers[self._successors.pop(former)]
-        return True
 
     def knows(self, fingerprints: Iterable[bytes]) -> bool:
         """Tell whether each of some keys is known to be replaced by the next one."""
@@ -103,9 +111,13 @@ class Successions:
         """Return the key that has taken the place of another one, or None if none is known."""
         return self._successors.get(fingerprint)
 
+    def successors(self, fingerprint: bytes) -> Iterator[bytes]:
+        """Yield all keys that are in the place of a key, one after the other."""
+        return islice(self._walk(self._successors, fingerprint), len(self._successors))
+
     def formers(self, fingerprint: bytes) -> tuple[bytes, ...]:
-        """Return all keys in whose place a key is, the oldest first."""
-        return tuple(self._walk(self._formers, fingerprint))[::-1]
+        """Return the last keys in whose place a key is, the oldest first, and as many as can be shown."""
+        return tuple(islice(self._walk(self._formers, fingerprint), MAX_FORMER))[::-1]
 
     # ---- private
 
@@ -115,7 +127,7 @@ class Successions:
 
     @staticmethod
     def _walk(steps: dict[bytes, bytes], fingerprint: bytes) -> Iterator[bytes]:
-        """Yield what is reached from a key, step by step; no way leads back, as :meth:`learn` sees to."""
+        """Yield what is reached from a key, step by step."""
         step = steps.get(fingerprint)
         while step is not None:
             yield step

@@ -9,6 +9,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from netlayer import Identity
+from netlayer.addresses import Address
 from netlayer.certificate import self_signed
 from netlayer.errors import PeerIdentityMismatch
 from netlayer.identity import fingerprint_text
@@ -16,10 +17,11 @@ from netlayer.known_peers import read_known_peers
 from netlayer.sansio.succession import Succession
 from netlayer.stores.file import BindingFile
 from netlayer.stores.sqlite import SQLiteStore
+from netlayer.wanted import client_endpoint
 from netlayer.wire.messages import Hello, Record, Registered, RejectCode, Welcome
 from netlayer.wire.succession import MAX_SIZE, Former, decode_succession, encode_succession, statement
 from tests.directories import new_directory
-from tests.integration.network import HOST, settings, until
+from tests.integration.network import HOST, reactor, settings, until
 from tests.integration.stranger import Stranger
 from tests.integration.test_ids import IdsTestCase, SlowStore, register
 
@@ -441,6 +443,21 @@ class PeerTests(RotationTestCase):
         self.assertEqual((await former.refused()).code, RejectCode.ID_TAKEN)
         await until(lambda: node.peer_ids == {2} and node.link(2).fingerprint == self.new.fingerprint)
         self.assertEqual(await self.code(node, self.former), RejectCode.ID_TAKEN)
+
+    async def test_second_successor_is_dialed(self) -> None:
+        """Who expects a former key, and knows its successor, does not take another successor at its address."""
+        bootstrap = await self.start_bootstrap()
+        node = await self.start(5, bootstrap)
+        self.left = await self.start(2, bootstrap, identity=self.former)
+        await until(lambda: node.peer_ids == {2})
+        await self.left.kill()
+        stranger = await self.linked_stranger(node, 2, identity=self.new, said={"ephemeral": False, "addresses": ()})
+        thief = await self.start(2, identity=self.former.successor(), port=self.left.port)
+        endpoint = client_endpoint(reactor, Address(HOST, thief.port))
+        for expected in (self.former.fingerprint, self.new.fingerprint):
+            dialed = node.factory.connect(endpoint, expected_fingerprint=expected)
+            await self.expect(PeerIdentityMismatch, dialed)
+        self.assertFalse(stranger.closed)
 
     async def test_own_former_key(self) -> None:
         """A node does not link to who has its own former key, whatever id that claims."""

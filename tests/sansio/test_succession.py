@@ -180,6 +180,17 @@ class SuccessionsTests(SynchronousTestCase):
             self.assertNotIn(key, formers)
             self.assertEqual(len(set(formers)), len(formers))
 
+    def test_loaded(self) -> None:
+        """What others have learned is taken over in any order, but for what contradicts; even a way back has an end."""
+        self.learn(A, B)
+        self.successions.load([(C, D), (B, C), (A, D), (PRINTS[5], D)])
+        self.assertEqual((self.successions.formers(D), len(self.successions)), ((A, B, C), 3))
+        self.successions.load([(D, A)])
+        self.assertEqual(list(self.successions.successors(A)), [B, C, D, A])
+        self.assertFalse(self.learn(PRINTS[5], A))
+        self.assertFalse(self.learn(PRINTS[5], PRINTS[6], A))
+        self.assertLessEqual(len(self.successions.formers(A)), MAX_FORMER)
+
     def test_limit(self) -> None:
         """Of more than fit, the oldest are forgotten."""
         successions = Successions(limit=2)
