@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from netlayer.addresses import PeerInfo
 from netlayer.driver import Driver
-from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch
+from netlayer.errors import LinkLost, LocalProtocolError, NodeStopped, PeerIdentityMismatch
 from netlayer.handlers import DataPacket
 from netlayer.identity import fingerprint_text
 from netlayer.remote import Remote
@@ -49,8 +49,9 @@ class PeerProtocol(Driver):
         :raises LocalProtocolError: before :meth:`peer_ready`.
         :raises NodeStopped: after the node was shut down.
         """
-        remote = self._session()
+        peer = self._proven_peer()
         packet = self.factory.make_packet(data, confirm=confirm)
+        remote = self._session(peer)
         return self.factory.submit_confirmed(remote, packet) if confirm else self.factory.submit(remote, packet)
 
     def when_drained(self) -> Deferred[None]:
@@ -87,15 +88,17 @@ class PeerProtocol(Driver):
     def sending_resumed(self) -> Any:
         """The send queue is half empty again, after :meth:`sending_paused`."""
 
-    def _session(self) -> Remote:
+    def _session(self, peer: PeerInfo) -> Remote:
         """Return the peer, or, when nothing is left of it, whoever answers for its id next."""
         if self._ready and self._remote is not None:
             return self._remote
-        remotes, node_id = self.factory.remotes, self._proven_peer().node_id
+        remotes = self.factory.remotes
         remote = remotes.find_key(self.fingerprint)
         if remote is not None:
             return remote
-        remote = remotes.with_id(node_id)
+        if self.factory.stopping:
+            raise NodeStopped
+        remote = remotes.with_id(peer.node_id)
         if remote.link is not None and remote.fingerprint is not None:
             raise PeerIdentityMismatch(fingerprint_text(self.fingerprint), fingerprint_text(remote.fingerprint))
         return remote

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import DataPacket, PeerProtocol
-from netlayer.errors import PeerIdentityMismatch
+from netlayer.errors import NodeStopped, PeerIdentityMismatch, UnsupportedData
 from netlayer.testing import SimulatedInternet
 from tests.testing.network import bootstrap, node
 
@@ -78,3 +78,14 @@ class ReplacedPeerTests(SynchronousTestCase):
         self.link().send_packet("for the new one")
         self.internet.advance(1.0)
         self.assertIn("for the new one", self.other.application.factory.application)
+
+    def test_what_is_refused_leaves_nothing(self) -> None:
+        """A packet that is refused, for what it is or because this node was shut down, is not remembered either."""
+        remotes = self.one.application.factory.remotes
+        before = len(remotes)
+        self.assertRaises(UnsupportedData, self.former.send_packet, object())
+        self.assertEqual(len(remotes), before)
+        self.internet.run(self.one.shutdown())
+        for confirm in (False, True):
+            self.assertRaises(NodeStopped, self.former.send_packet, "late", confirm=confirm)
+        self.assertEqual(len(remotes), 0)
