@@ -33,12 +33,13 @@ class LimitedLog(NodeLog):
         self._clock = clock
         self._most = lines
         self._written = self._left_out = 0
-        self._minute = clock.seconds()
+        self._minute: float | None = None  # when it began; not now, as what tells the time may still change
 
     def emit(self, level: Any, format: str | None = None, **fields: Any) -> None:
         """Emit an event, unless there were too many."""
-        if self._clock.seconds() - self._minute >= 60.0:
-            self._minute = self._clock.seconds()
+        now = self._clock.seconds()
+        if self._minute is None or now - self._minute >= 60.0:
+            self._minute = now
             left_out, self._written, self._left_out = self._left_out, 0, 0
             if left_out:
                 self.warn("{count} lines about strangers were left out", count=left_out)

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from netlayer.errors import LocalProtocolError
 from netlayer.logger import begin_script_logging, called_by_test
+from netlayer.monotonic import run_on_monotonic_time
 
 __all__ = [
     "Stoppable",
@@ -248,7 +249,7 @@ def _start() -> None:
         if reactor.running or getattr(reactor, "_started", False):
             raise LocalProtocolError("a Twisted reactor runs already: give the node reactor=reactor")
         begin_script_logging()
-        reactor.seconds = time.monotonic  # a changed wall clock must fire no timer
+        run_on_monotonic_time(reactor)
         # At exit no thread can be started any more, and name resolution needs some.
         reactor.getThreadPool().adjustPoolsize(4, 4)
         started = threading.Event()

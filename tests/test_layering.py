@@ -26,7 +26,7 @@ LAYERS = (
     " tls plaintext identity strangers attempt remote remotes handling driver gate peer factory bootstrap",
     "dialing directory joining listening membership sending wanted",
     "services",
-    "reactor_thread logger node bootstrap_node",
+    "monotonic reactor_thread logger node bootstrap_node",
     "netlayer __main__ command tap tap.bootstrap tap.node tap.options tap.service",
     "testing testing.calendar_queue testing.connection testing.errors testing.host testing.identity testing.internet"
     " testing.listening testing.names testing.reactor testing.socket testing.timers testing.transport testing.faults"

@@ -6,7 +6,6 @@ import codecs
 import os
 import socket
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from twisted.python.util import runAsEffectiveUser
 from netlayer.data_directory import DataDirectory
 from netlayer.errors import ConfigurationError, ListenError
 from netlayer.identity import Identity
+from netlayer.monotonic import run_on_monotonic_time
 from netlayer.services import PeerService
 from netlayer.strangers import OTHER_FILES
 from netlayer.tap.options import NodeOptions
@@ -43,7 +43,7 @@ def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) ->
     :param kind: PeerService or BootstrapService.
     :raises SystemExit: with one line that says what is wrong.
     """
-    reactor.seconds = time.monotonic  # a changed wall clock must fire no timer
+    run_on_monotonic_time(reactor)
     codecs.lookup("idna")  # Python loads it for the first host name; the user of --uid may not be able to read it
     parent = getattr(options, "parent", None) or {}
     try:
