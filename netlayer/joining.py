@@ -188,9 +188,10 @@ class Joining:
 
     def _renew_later(self, bootstrap: Driver) -> None:
         if not self.joined:
-            self._factory.log.info(
-                "joined the network through the bootstrap node at {address}", address=bootstrap.address
-            )
+            address = bootstrap.address
+            if not bootstrap.dialed:  # that is a port at which nobody listens
+                address = next((wanted.address for wanted in self._wanted.of_link(bootstrap)), address)
+            self._factory.log.info("joined the network through the bootstrap node at {address}", address=address)
         self._registered.add(bootstrap)
         delay = self._factory.settings.lease_renewal * self._factory.rng.uniform(0.8, 1.2)
         self._set_timer(bootstrap, delay, self._renew)

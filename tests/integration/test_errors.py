@@ -683,6 +683,8 @@ class JoinTests(NetworkTestCase):
         self.assertFalse(node.status.joined)
         await started
         self.assertTrue(node.status.joined)
+        (told,) = self.logged("info", node=2, containing="joined the network")
+        self.assertIn(f"the bootstrap node at {HOST}:{port}", told, "not the port from which that has dialed")
         self.assertEqual([peer.node_id for peer in bootstrap.get_peers()], [2])
 
     async def test_id_taken(self) -> None:
