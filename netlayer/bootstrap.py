@@ -20,7 +20,7 @@ from netlayer.interfaces import IBindingStore
 from netlayer.peer import PeerProtocol
 from netlayer.sansio.registry import REPLACED, Binding, Holdings, Registry
 from netlayer.sansio.states import State
-from netlayer.sansio.tickets import MAX_SIGNERS, Claim, issue_ticket, needs_renewal
+from netlayer.sansio.tickets import CLOCK_TOLERANCE, MAX_SIGNERS, Claim, issue_ticket, needs_renewal
 from netlayer.stores.memory import MemoryStore
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,
@@ -262,6 +262,8 @@ class BootstrapFactory(PeerFactory):
         bound = self.registry.bound_to(record.node_id)
         since = bound or last
         issued = since.issued if since is not None else int(now)
+        if issued > now + CLOCK_TOLERANCE:  # the clock was wrong then, and nobody would believe it
+            issued = last.issued if last is not None and last.issued <= now + CLOCK_TOLERANCE else int(now)
         if last is not None and last.issued == issued and not needs_renewal(last, now):
             return last
         return issue_ticket(self.identity, self.local.network, record, issued=issued, now=now)

@@ -44,6 +44,7 @@ class SimulatedHost:
         self.refuses_accepts = False
         self.reads_per_second: float | None = None
         self.group = 0  # hosts of one group reach each other
+        self.ahead = 0.0  # seconds by which the time of day is ahead here
         self.position = (internet.rng.random(), internet.rng.random())
         self.uplink_free_at = 0.0
         self._program: Callable[[SimulatedHost], Any] | None = None
@@ -156,12 +157,20 @@ class SimulatedHost:
         self.internet.push(self._stalled_until, self._wake, self.reactor)
 
     def jump_clock(self, seconds: float) -> None:
-        """Set the clock of the process; timers follow it.
+        """Set the clock of the process; timers follow it, as they do where a reactor runs on the time of day.
 
         :param seconds: by how many forward, or back if negative.
         """
         self.internet.record(b"fault clock", self.number)
         self.reactor.jump(seconds)
+
+    def jump_wall_clock(self, seconds: float) -> None:
+        """Set the time of day of the machine, which outlives its processes. No timer follows it.
+
+        :param seconds: by how many forward, or back if negative.
+        """
+        self.internet.record(b"fault wall clock", self.number)
+        self.ahead += seconds
 
     def read_slowly(self, bytes_per_second: float | None) -> None:
         """Have the process read so many bytes a second at most, all connections together.

@@ -51,6 +51,13 @@ class LocalHost(SimulatedHost):
         """
         raise _simulated_only("a clock jump")
 
+    def jump_wall_clock(self, seconds: float) -> None:
+        """Refuse.
+
+        :raises SimulationError: always.
+        """
+        raise _simulated_only("a clock jump")
+
     def read_slowly(self, bytes_per_second: float | None) -> None:
         """Refuse.
 

@@ -82,8 +82,8 @@ class SimulatedReactor(SystemEvents):
         return now if now > self._floor else self._floor
 
     def wall_seconds(self) -> float:
-        """Return the time of day, which is the same at all hosts: seconds since 1970."""
-        return EPOCH + self._internet.now
+        """Return the time of day at this host, in seconds since 1970; all hosts agree on it unless it is set."""
+        return EPOCH + self._internet.now + self._host.ahead
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> IDelayedCall:
         """Call a function `delay` seconds from now."""
