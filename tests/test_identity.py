@@ -219,6 +219,18 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(set(outcomes), {"former", "new", "done"})
         self.assertEqual(os.listdir(self.directory), ["identity.pem"])
 
+    def test_issued(self) -> None:
+        """A certificate that somebody else has issued for the key is taken."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject, issuer = [
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("node", "authority")
+        ]
+        day = datetime.datetime(2026, 1, 1)
+        unsigned = x509.CertificateBuilder(issuer, subject, key.public_key(), 1, day, day + datetime.timedelta(1))
+        issued = unsigned.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        self.write(key_pem(key) + certificate_pem(issued))
+        self.assertEqual(Identity.load_or_create(self.path).fingerprint, certificate_fingerprint(issued))
+
     def test_changed_certificate(self) -> None:
         """A certificate that tells less than what was written is noticed: no changed bit hides a former key."""
         Identity.load_or_create(self.path)

@@ -34,4 +34,5 @@ class AttacksTests(TestCase):
         while killed.rounds < 5:
             await killed.round()
         self.assertGreater(len(killed.acknowledged), 20)
+        self.assertGreater(len(killed.replaced), 0)
         self.assertGreater(killed.under_way, 0)
