@@ -18,6 +18,7 @@ from netlayer.factory import PeerFactory
 from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore
 from netlayer.peer import PeerProtocol
+from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.registry import REPLACED, Binding, Holdings, Registry
 from netlayer.sansio.states import State
 from netlayer.sansio.tickets import CLOCK_TOLERANCE, MAX_SIGNERS, Claim, issue_ticket, needs_renewal
@@ -79,9 +80,9 @@ class BootstrapFactory(PeerFactory):
         self._is_loaded = True
         self._lease_timer: IDelayedCall | None = None
         self.claims.trust(self.identity.fingerprint)
+        self._own = Record(self.local.node_id, self.local.fingerprint, (), self.local.boot, self.local.ephemeral)
         now = self.claims.wall_seconds()
-        own = Record(self.local.node_id, self.local.fingerprint, (), self.local.boot, self.local.ephemeral)
-        self.show_ticket(issue_ticket(self.identity, self.local.network, own, issued=int(now), now=now))
+        self.show_ticket(issue_ticket(self.identity, self.local.network, self._own, issued=int(now), now=now))
 
     def listed(self) -> list[PeerInfo]:
         """Return the nodes that hold a lease, longest first."""
@@ -90,6 +91,15 @@ class BootstrapFactory(PeerFactory):
             for record in self.registry.records()
             if record.addresses
         ]
+
+    def local_on(self, protocol: Driver) -> LocalNode:
+        """Return what this node says about itself on a connection, with a ticket of its own that is good."""
+        own, now = self.local.ticket, self.claims.wall_seconds()
+        is_mine = own is not None and own.signer == self.identity.public_key  # others renew theirs
+        if own is not None and is_mine and needs_renewal(own, now):
+            issued = own.issued if own.issued <= now + CLOCK_TOLERANCE else int(now)
+            self.show_ticket(issue_ticket(self.identity, self.local.network, self._own, issued=issued, now=now))
+        return super().local_on(protocol)
 
     # ---- what protocols report
 

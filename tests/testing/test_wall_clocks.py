@@ -78,6 +78,19 @@ class WallClockTests(SynchronousTestCase):
         internet.run_until(lambda: meshed([*hosts, late]), timeout=5.0)
         self.assertEqual(self.warnings, [])
 
+    def test_old_bootstrap(self) -> None:
+        """A bootstrap node that has run for longer than a ticket is good can still prove its own id to newcomers."""
+        internet, hosts = network(2)
+        alpha, late = internet.host("alpha"), internet.add_host("late")
+        issued = self.ticket(hosts[0], alpha).issued
+        for host in (alpha, *hosts, late):
+            host.jump_wall_clock(20 * DAY)
+        late.run(node)
+        internet.run_until(lambda: meshed([*hosts, late]))
+        own = self.ticket(late, alpha)
+        self.assertIsNotNone(own)
+        self.assertEqual(own.issued, issued)
+
     def check_bound_in_the_future(self, ahead: float) -> None:
         internet = SimulatedInternet(seed=2)
         alpha = internet.add_host("alpha")
