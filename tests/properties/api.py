@@ -52,6 +52,8 @@ BEHAVIOURS = [
     *("send back", "tell all", "shutdown", "odd value"),
 ]
 SECONDS = [0.0, 0.001, 0.05, 0.3, 1.0, 3.0, 7.0, 20.0, 61.0]
+#: By how many seconds the time of day is set.
+AHEAD = [3600.0, -3600.0, 86400.0, -86400.0, 400 * 86400.0, -400 * 86400.0]
 MOST_PROGRAMS = 8
 BOOTSTRAP_PORT = 8000
 
@@ -334,6 +336,11 @@ class PublicApi(RuleBasedStateMachine):
         """Mend all paths."""
         self.world.internet.heal()
         self.world.paths_changed()
+
+    @rule(host=some_host, seconds=one_of(AHEAD))
+    def set_wall_clock(self, host: int, seconds: float) -> None:
+        """Set the time of day on a host."""
+        self.world.hosts[host].jump_wall_clock(seconds)
 
     @rule(seconds=one_of(SECONDS))
     def advance(self, seconds: float) -> None:
