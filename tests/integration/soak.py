@@ -35,7 +35,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater, react
 
-from tests.integration.faults.flatness import growth, medians
+from tests.integration.faults.flatness import growth, typical
 from tests.integration.faults.ledger import Life
 from tests.integration.faults.members import MemberNode
 from tests.integration.faults.tally import Sums, TallyReader, judge
@@ -256,14 +256,14 @@ class Soak:
 
 
 def figures(measured: dict[int, list[dict[str, int]]]) -> str:
-    """Return the medians of what was measured, of the second and the last sixth, over all processes that lived.
+    """Return what was typical in the second and in the last sixth: the medians of all processes that lived.
 
     Of the objects those that the most depends on, and those that have changed.
     """
     if not measured:
         return "  none"
     lines = []
-    pairs = [medians(samples) for samples in measured.values()]
+    pairs = [typical(samples) for samples in measured.values()]
     objects = {name for each in pairs for name in each} - {"memory", "files", "threads"}
     for name in ("memory", "files", "threads", *sorted(objects)):
         found = [each.get(name, (0.0, 0.0)) for each in pairs]
@@ -289,7 +289,9 @@ async def run(reactor: Any, options: argparse.Namespace) -> None:
         ]
         faults = [*sums.faults, *grown, *[f"a traceback in {path}" for path in soak.tracebacks()]]
         print(f"packets: {sums}")
-        print(f"{len(measured)} processes lived on after the warm-up; medians of the second and the last sixth:")
+        print(
+            f"{len(measured)} processes lived on after the warm-up; what was typical in the second and the last sixth:"
+        )
         print(figures(measured))
     finally:
         await soak.close(keep=bool(faults))

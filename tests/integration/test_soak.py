@@ -45,15 +45,18 @@ class FlatnessTests(SynchronousTestCase):
             ("memory", 100_000, 107_048),
             ("files", 30, 32),
             ("threads", 1, 1),
-            ("Deferred", 100, 135),
+            ("Deferred", 100, 125),
         ):
             self.assertFalse(self.grown(name, early, most), name)
             self.assertTrue(self.grown(name, early, most + 1), name)
 
     def test_disturbed(self) -> None:
-        """A fault that is under way at fewer than half of the measurements does not count; nor does the warm-up."""
+        """Neither does the warm-up count, nor what waits for a peer that stands still."""
         samples = [{"memory": 10**6}] * 10 + [{"memory": 1000}] * 46 + [{"memory": 10**6}] * 4
         self.assertEqual(growth(samples, peers=20), [])
+        samples = [{"OutgoingPacket": 0}] * 51 + [{"OutgoingPacket": 60}] * 9
+        self.assertEqual(growth(samples, peers=20), [])
+        self.assertEqual(len(growth([*samples[:-10], *samples[-1:] * 10], peers=20)), 1)
 
     def test_new_type(self) -> None:
         """Objects that there were none of before count, too."""
