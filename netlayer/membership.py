@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import CancelledError, DeferredList
 
 from netlayer.addresses import Address, is_loopback
 from netlayer.directory import Directory
@@ -88,7 +88,9 @@ class Membership(LinkObserver):
                 to_try += await self._first_answer.outcome
             finally:
                 self._first_answer = None  # later answers and failures mean nothing to a start
-        await DeferredList([wanted.dialer.when_tried() for wanted in to_try])
+        tried = await DeferredList([wanted.dialer.when_tried() for wanted in to_try], consumeErrors=True)
+        if not all(done for done, _ in tried):  # a cancelled list of Deferreds fires as if nothing had happened
+            raise CancelledError
 
     def stop(self) -> None:
         """Dial nobody any more."""

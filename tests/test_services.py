@@ -196,12 +196,18 @@ class ReactorStopTests(SynchronousTestCase):
 class CancelledStartTests(SynchronousTestCase):
     """Somebody waits no longer for the start of a node."""
 
-    def test_is_shut_down(self) -> None:
+    def test_while_bootstraps_are_dialed(self) -> None:
         """The node is shut down, as by every other start that fails; it does not stay half started."""
+        self.check_shut_down(bootstraps=[("127.1.9.9", 8000)])
+
+    def test_while_peers_are_dialed(self) -> None:
+        """It is, too, if the start waits for attempts to link peers."""
+        self.check_shut_down(peers=[("127.1.9.9", 8001), (7, "127.1.9.8", 8001)])
+
+    def check_shut_down(self, **options: Any) -> None:
         internet = SimulatedInternet(seed=1)
         host = internet.add_host("one")
-        nowhere = [("127.1.9.9", 8000)]
-        options: dict[str, Any] = {"rng": host.rng, "identity": host.identity(), "bootstraps": nowhere}
+        options |= {"rng": host.rng, "identity": host.identity()}
         node = Node(1, host.address, 8001, reactor=host.reactor, **options)
         starting = node.start_node()
         joining = node.when_joined()
