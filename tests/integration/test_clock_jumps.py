@@ -14,6 +14,6 @@ class ClockJumpTests(SynchronousTestCase):
     @skipIf(platform.isWindows(), "the processes are started by env, and ended by SIGTERM")
     def test_wall_clocks_jump(self) -> None:
         """Clocks are set by hours and days; no link is lost, no packet fails, no timer is late, nobody is blamed."""
-        figures = ClockJumps().run(5.0)
+        figures = ClockJumps().run(3.0)
         self.assertEqual(figures.faults, [], str(figures))
         self.assertEqual(set(figures.journals), {1, 2, 3, 4, 5})

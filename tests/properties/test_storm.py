@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.properties.application import PlannedFailure
 from tests.properties.storm import Storm
 
-#: How many seeds a run of the tests plays: about five seconds of them.
+#: How many seeds a run of the tests plays; the checks play more.
 SEEDS = 12
 
 

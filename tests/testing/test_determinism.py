@@ -32,8 +32,7 @@ def replayed_elsewhere(seed: int, hash_seed: str) -> str:
 class DeterminismTests(SynchronousTestCase):
     def test_hash_seeds(self) -> None:
         """A run with every kind of fault is the same whatever PYTHONHASHSEED is, and wherever objects lie in memory."""
-        for seed in (1, 2):
-            self.assertEqual(replayed_elsewhere(seed, "0"), replayed_elsewhere(seed, "4294967295"))
+        self.assertEqual(replayed_elsewhere(1, "0"), replayed_elsewhere(1, "4294967295"))
 
     def test_second_run(self) -> None:
         """A second run in the same process is the same too, and another seed gives another one."""

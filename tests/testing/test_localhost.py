@@ -17,12 +17,11 @@ class LocalhostTests(SynchronousTestCase):
 
     def test_same_delivered(self) -> None:
         """With a crash and resets in it, real sockets, real TLS and real time deliver what the simulation delivers."""
-        for seed in ("1", "2"):
-            process = run(f"{SCENARIOS}:Exchange", "--seed", seed, "--real")
-            self.assertEqual(process.returncode, 0, process.stdout + process.stderr)
-            self.assertIn(EQUAL, process.stdout)
-            self.assertEqual(process.stdout.count("Crash for"), 2)
-            self.assertIn(f"python -m netlayer.testing {SCENARIOS}:Exchange --seed {seed} --real", process.stdout)
+        process = run(f"{SCENARIOS}:Exchange", "--seed", "1", "--real")
+        self.assertEqual(process.returncode, 0, process.stdout + process.stderr)
+        self.assertIn(EQUAL, process.stdout)
+        self.assertEqual(process.stdout.count("Crash for"), 2)
+        self.assertIn(f"python -m netlayer.testing {SCENARIOS}:Exchange --seed 1 --real", process.stdout)
 
     def test_fails(self) -> None:
         """What fails in the simulation is not tried; what fails on localhost only is told with the command for it."""
