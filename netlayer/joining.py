@@ -14,7 +14,7 @@ from netlayer.driver import Driver
 from netlayer.errors import NodeStopped, RemoteProtocolError
 from netlayer.factory import PeerFactory
 from netlayer.sansio.tickets import Claim
-from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
+from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint, met_key
 from netlayer.wire.messages import Peers, Record, Register, Registered, Ticket
 
 __all__ = ["FirstAnswer", "Joining"]
@@ -158,7 +158,7 @@ class Joining:
         wanted = Wanted(Reason.MET, str(address), endpoint, expected_id=record.node_id)
         wanted.fingerprint, wanted.ephemeral = record.fingerprint, record.ephemeral
         wanted.until = self._wanted.wanted_until(ephemeral=record.ephemeral)
-        return self._wanted.add(("met", record.node_id, record.fingerprint), wanted, delay=delay)
+        return self._wanted.add(met_key(record.node_id, record.fingerprint), wanted, delay=delay)
 
     # ---- private
 
@@ -235,6 +235,8 @@ class Joining:
                 self._wanted.drop(wanted)  # another key holds the id now
             elif wanted.reason is Reason.MET:
                 wanted.until = self._wanted.wanted_until(ephemeral=record.ephemeral)
+                if wanted.dialer.attempts:  # it is not where it was
+                    self._wanted.follow(wanted, record)
                 return wanted
             else:
                 return wanted

@@ -30,8 +30,9 @@ from netlayer.errors import (
 from netlayer.factory import PeerFactory
 from netlayer.peer import PeerProtocol
 from netlayer.status import WantedStatus
+from netlayer.wire.messages import Record
 
-__all__ = ["Reason", "Wanted", "WantedPeers", "Where", "bootstrap", "client_endpoint", "configured_peer"]
+__all__ = ["Reason", "Wanted", "WantedPeers", "Where", "bootstrap", "client_endpoint", "configured_peer", "met_key"]
 
 #: Where to listen or to dial: an endpoint string, or a (host, port) pair.
 Where: TypeAlias = str | tuple[str, int]
@@ -50,7 +51,7 @@ class Wanted:
     """One wanted peer.
 
     :param expected_id: the id that has to answer, if one was meant.
-    :ivar address: where it is dialed, for people.
+    :ivar address: where it is dialed, for people; of a peer that was met, the latest that is known.
     :ivar fingerprint: the key that answered last, or that a record names; None while it is unknown.
     :ivar ephemeral: whether that key dies with its process, so that another one may answer next time.
     :ivar until: when it stops to be wanted, or None if never.
@@ -126,6 +127,11 @@ def configured_peer(reactor: Any, where: Any) -> tuple[Hashable, Wanted]:
         expected_id, where = parse_node_id(where[0]), tuple(where[1:])
     text, endpoint = _client(reactor, where)
     return ("configured", text), Wanted(Reason.CONFIGURED, text, endpoint, expected_id=expected_id)
+
+
+def met_key(node_id: int, fingerprint: bytes) -> Hashable:
+    """Return the key under which a peer is wanted that was met."""
+    return "met", node_id, fingerprint
 
 
 def _client(reactor: Any, where: Where) -> tuple[str, Any]:
@@ -224,12 +230,28 @@ class WantedPeers:
         wanted.dialer.stop()  # last, as whoever waits for it may look
 
     def linked(self, protocol: Driver) -> None:
-        """A link stands, whoever dialed."""
+        """A link stands, whoever dialed. A peer that was met is dialed where it says from now on, unless it was."""
+        self._merge_met(protocol)
+        said = self._factory.dialable(protocol.record, protocol)
         for wanted in self.of_link(protocol):
+            if not wanted.dialer.has_dialed(protocol):
+                self.follow(wanted, said)
             self._learn(wanted, protocol)
             wanted.dialer.linked(protocol)
             if wanted.reason is Reason.ASKED:  # its place is taken by the peer that was met
                 self.drop(wanted)
+
+    def follow(self, wanted: Wanted, record: Record) -> None:
+        """Dial a peer that was met where a record says, unless that is one of the places it names.
+
+        Whoever answers there has to show the peer's key. Others are dialed where it was configured.
+
+        :param record: with the addresses that may be dialed; see :meth:`netlayer.PeerFactory.dialable`.
+        """
+        addresses = [Address(each.host, each.port) for each in record.addresses]
+        if wanted.reason is Reason.MET and addresses and wanted.address not in map(str, addresses):
+            wanted.address = str(addresses[0])
+            wanted.endpoint = client_endpoint(self._factory.reactor, addresses[0])
 
     def lost(self, protocol: Driver) -> None:
         """A link is gone. A peer that was met is wanted back from now on, for as long as such peers are."""
@@ -253,6 +275,20 @@ class WantedPeers:
             wanted.dialer.stop()
 
     # ---- private
+
+    def _merge_met(self, protocol: Driver) -> None:
+        """Make one of what is wanted since it was met, if it is one peer: with an ephemeral key it comes by others."""
+        met = [wanted for wanted in self.of_link(protocol) if wanted.reason is Reason.MET]
+        if not met:
+            return
+        kept = next((wanted for wanted in met if wanted.dialer.has_dialed(protocol)), met[-1])
+        for wanted in met:
+            if wanted is not kept:
+                self.drop(wanted)
+        before = next(key for key, wanted in self._wanted.items() if wanted is kept)
+        key = met_key(protocol.introduction.node_id, protocol.fingerprint)
+        if key != before:
+            self._wanted[key] = self._wanted.pop(before)
 
     def _dial(self, wanted: Wanted) -> Deferred[PeerProtocol]:
         if self._given_up(wanted):
@@ -308,6 +344,8 @@ class WantedPeers:
                 "healed: peer {peer} at {address} is linked again", peer=said.node_id, address=wanted.address
             )
         wanted.node_id = said.node_id
+        if wanted.reason is Reason.MET:
+            wanted.expected_id = said.node_id  # nobody has configured another one
         wanted.fingerprint = protocol.fingerprint
         wanted.ephemeral = said.ephemeral
         wanted.refused = None
