@@ -46,6 +46,11 @@ class AllowList:
         self._seen: tuple[int, int] = (0, 0)
         self._entries = self._read()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody stands on it."""
+        return not self._entries
+
     def allows(self, node_id: int, fingerprint: bytes) -> bool:
         """Tell whether an id and a key stand on the list together.
 

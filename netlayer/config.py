@@ -97,7 +97,7 @@ class Settings:
     max_packet: int = _setting(
         16 * MIB,
         "bytes",
-        "the largest packet that is sent or taken",
+        "the largest packet that is sent or taken; structured values end at 1 MiB",
         "larger things belong in a file transfer",
         least=1 * KIB,
         most=2**31,

@@ -120,7 +120,7 @@ class NotStarted(LifeCycleError):
     """The node was not started yet."""
 
     def __str__(self) -> str:
-        return "this node was not started yet: call start_node() first"
+        return "this node was not started yet: call start_node() of a node, or start() of a service, first"
 
 
 class DeliveryError(NetlayerError):
@@ -168,13 +168,16 @@ class PacketTooLarge(DeliveryError):
 
     :ivar size: bytes of the encoded packet.
     :ivar limit: bytes that would have been allowed.
+    :ivar structured: whether that is the limit of lists, dicts and whatever else is neither bytes nor text.
     """
 
     size: int
     limit: int
+    structured: bool = False
 
     def __str__(self) -> str:
-        return f"a packet of {self.size} bytes is over the limit of {self.limit} bytes"
+        exceeded = f"a packet of {self.size} bytes is over the limit of {self.limit} bytes"
+        return f"{exceeded} for structured values; bytes and text may be larger" if self.structured else exceeded
 
 
 @attrs.define(slots=False, eq=False)

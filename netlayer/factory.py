@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from pathlib import Path
 from typing import Any, cast
@@ -96,7 +97,7 @@ class PeerFactory(Factory):
     :param network: only nodes of the same network link to each other: 1 to 64 printable characters.
     :param settings: limits and times; see :class:`~netlayer.Settings`.
     :param admission: who may link; by default everybody who can connect.
-    :param protocol: the subclass of :class:`PeerProtocol` to build for each connection.
+    :param protocol: the subclass of :class:`PeerProtocol` to build for each connection, without arguments.
     :param rng: where jitter and stream ids come from; by default the operating system's.
     :param observer: is told of links; see :class:`~netlayer.factory.LinkObserver`.
     :param known_peers: the file of the keys that the node has met; whoever starts the factory loads it.
@@ -134,6 +135,7 @@ class PeerFactory(Factory):
             raise ConfigurationError(f"a network is named by 1 to 64 printable characters, not {described(network)}")
         if not (isinstance(protocol, type) and issubclass(protocol, PeerProtocol)):
             raise ConfigurationError(f"the protocol has to be a subclass of PeerProtocol, not {described(protocol)}")
+        _require_constructible(protocol)
         self.protocol = protocol  # type: ignore[assignment] # Twisted declares too narrow a kind of callable
         self.clock = reactor  # what protocols need of it
         self.reactor = reactor  # what endpoints need of it
@@ -349,7 +351,10 @@ class PeerFactory(Factory):
         """Build the protocol of a connection that was accepted."""
         if self.stopping or not self._strangers.admits(addr, len(self._connections)):
             return None
-        return self._build(None)
+        try:
+            return self._build(None)
+        except LinkLost:
+            return None
 
     # ---- what protocols report
 
@@ -415,7 +420,16 @@ class PeerFactory(Factory):
     # ---- private
 
     def _build(self, attempt: Attempt | None) -> PeerProtocol:
-        protocol = cast("type[PeerProtocol]", self.protocol)()
+        """Make the protocol of a connection.
+
+        :raises LinkLost: when the application's class raises something, which is logged.
+        """
+        try:
+            protocol = cast("type[PeerProtocol]", self.protocol)()
+        except Exception:
+            name = cast("type[PeerProtocol]", self.protocol).__qualname__
+            self._strangers.has_no_protocol(name)
+            raise LinkLost(f"{name}() of this application has failed") from None
         protocol.factory = self
         protocol._attempt = attempt
         return protocol
@@ -449,3 +463,22 @@ class PeerFactory(Factory):
         if self._stop_timer is not None and self._stop_timer.active():
             self._stop_timer.cancel()
         self.remotes.close()
+
+
+def _require_constructible(protocol: type[PeerProtocol]) -> None:
+    """See to it that a class can be called without arguments, as it will be for each connection.
+
+    :raises ConfigurationError: when it can't.
+    """
+    name = f"{protocol.__module__}.{protocol.__qualname__}"
+    if inspect.isabstract(protocol):
+        raise ConfigurationError(f"the protocol {name} is an abstract class, so it can't be built for a connection")
+    try:
+        inspect.signature(protocol).bind()
+    except TypeError as error:
+        raise ConfigurationError(
+            f"the protocol {name} is built for each connection, without arguments: {error} of {name}.__init__(); "
+            "what it needs it finds at self.factory.application"
+        ) from None
+    except ValueError:  # it is made by C code that does not tell
+        return

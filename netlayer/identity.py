@@ -221,6 +221,8 @@ def made_directory(data_dir: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(data_dir, (str, os.PathLike)) or not os.fspath(data_dir):
         raise ConfigurationError(f"a data directory is a path, not {described(data_dir)}")
+    if os.path.isfile(data_dir):
+        raise ConfigurationError(f"data directory {os.fspath(data_dir)!r} is a file, not a directory")
     try:
         Path(data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: an embedded null byte

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 import sys
@@ -35,6 +36,9 @@ if TYPE_CHECKING:  # a default needs Python 3.13, or the extensions that type ch
 else:
     Mode = TypeVar("Mode")
 T = TypeVar("T")
+
+#: What an application may bind on an instance.
+HOOKS = frozenset({"handle_data", "peer_joined", "peer_left"})
 
 #: Seconds that a blocking verb allows above the time that its Deferred allows itself.
 MARGIN = 5.0
@@ -161,6 +165,9 @@ class Node(Generic[Mode]):
         reactor: Any = None,
         **options: Any,
     ) -> None:
+        unknown = sorted(options.keys() - _option_names(self._service_class))
+        if unknown:
+            raise TypeError(f"{type(self).__name__}() takes no argument {unknown[0]!r}")
         where = parse_address((host, port), free_port=True)
         first: list[Where] = [] if bootstrap_address is None else [parse_address(bootstrap_address)]
         self._blocks: bool = reactor is None
@@ -335,6 +342,11 @@ class Node(Generic[Mode]):
 
     if not TYPE_CHECKING:
 
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in HOOKS and not callable(value):
+                raise ConfigurationError(f"{name} has to be something that can be called, not {described(value)}")
+            super().__setattr__(name, value)
+
         def handle_data(self, packet: DataPacket) -> Any:
             """Handle a packet. Override it, or bind another function.
 
@@ -372,6 +384,14 @@ class Node(Generic[Mode]):
     def _require_started(self) -> None:
         if self._blocks and self._service.status.state == "new":
             raise NotStarted
+
+
+def _option_names(service: type[PeerService]) -> frozenset[str]:
+    """Return the options of a kind of service that a node passes on as they are."""
+    kinds = [kind for kind in service.__mro__ if issubclass(kind, PeerService)]
+    parameters = [each for kind in kinds for each in inspect.signature(kind).parameters.values()]
+    names = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+    return frozenset(names - {"node_id", "listen", "bootstraps", "protocol"})
 
 
 def _as_list(bootstraps: Any) -> Sequence[Any]:

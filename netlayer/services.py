@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -38,7 +38,7 @@ from netlayer.sending import Sending
 from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
 from netlayer.stores.file import BINDINGS_FILE
 from netlayer.stores.sqlite import SQLiteStore
-from netlayer.wanted import Reason, Where, bootstrap, configured_peer
+from netlayer.wanted import Reason, Wanted, Where, bootstrap, configured_peer
 
 __all__ = ["BootstrapService", "PeerService"]
 
@@ -113,7 +113,7 @@ class PeerService(Service):
         advertised = parse_address(advertise) if advertise is not None else None
         # Each once, however often it is named.
         wanted_bootstraps = dict(bootstrap(reactor, where) for where in _several("bootstraps", bootstraps))
-        wanted_peers = dict(configured_peer(reactor, where) for where in _several("peers", peers))
+        wanted_peers = dict(_peer(reactor, where) for where in _several("peers", peers))
         if data_dir is not None and not isinstance(data_dir, DataDirectory):
             data_dir = DataDirectory.open(data_dir, identity=identity)
         self._data_directory = data_dir
@@ -281,6 +281,9 @@ class PeerService(Service):
                 raise NodeStopped
             self._stop_with_reactor()
             self.factory.log.info("started at {address}", address=self._listening.address)
+            allowlist = self.factory.admission.allowlist
+            if allowlist is not None and allowlist.is_empty:
+                self.factory.log.warn("the allowlist names nobody: no node can link until it does")
             await self._membership.start(patient=patient)
         except (ListenError, ConfigurationError, JoinRefused, CancelledError):
             await self.stop()
@@ -409,3 +412,13 @@ def _several(name: str, values: Iterable[Any]) -> list[Any]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ConfigurationError(f"{name} is a list of addresses, not {described(values)}")
     return list(values)
+
+
+def _peer(reactor: Any, where: Any) -> tuple[Hashable, Wanted]:
+    try:
+        return configured_peer(reactor, where)
+    except ConfigurationError as error:
+        if isinstance(where, str):
+            raise
+        shape = f"a peer is (peer_id, host, port), (host, port) or an endpoint string, not {described(where)}"
+        raise ConfigurationError(f"{shape}: {error}") from None

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+from twisted.logger import LogLevel
 
 from netlayer.addresses import is_loopback
 from netlayer.config import Settings
@@ -83,6 +84,10 @@ class Strangers:
             self._by_host[host].pop(protocol, None)
             if not self._by_host[host]:
                 del self._by_host[host]
+
+    def has_no_protocol(self, name: str) -> None:
+        """The application's class has raised an exception, which is at hand, where a protocol was to be made."""
+        self._log.failure("{name}() failed, so a connection was closed", name=name, level=LogLevel.error)
 
     def has_violated(self, protocol: Driver, reason: RemoteProtocolError) -> None:
         """Somebody has broken the protocol, on whichever connection."""

@@ -66,6 +66,7 @@ class DescriptionTests(SynchronousTestCase):
             ("0", (2, "localhost", 8001, ("localhost", 0)), {}),
             ("'nonsense'", (2, "localhost", 8001), {"bootstraps": ["nonsense"]}),
             ("(3,)", (2, "localhost", 8001), {"peers": [(3,)]}),
+            ("a peer is (peer_id, host, port), (host, port) or", (2, "localhost", 8001), {"peers": [(3, "localhost")]}),
             ("'trust me'", (2, "localhost", 8001), {"admission": "trust me"}),
             ("''", (2, "localhost", 8001), {"network": ""}),
             ("/dev/null", (2, "localhost", 8001), {"data_dir": "/dev/null/here"}),
@@ -78,6 +79,23 @@ class DescriptionTests(SynchronousTestCase):
             with self.assertRaises(ConfigurationError) as caught:
                 Node(*arguments, **{"reactor": MemoryReactorClock(), **options})
             self.assertIn(wrong, str(caught.exception))
+
+    def test_unknown_argument(self) -> None:
+        """An argument that a node does not take is refused in its own name; a bootstrap node takes one more."""
+        for name in ("foo", "listen", "protocol", "store"):
+            error = self.assertRaises(TypeError, self.node, 2, "localhost", 8001, **{name: None})
+            self.assertEqual(str(error), f"Node() takes no argument {name!r}")
+        node = BootstrapNode(1, "localhost", 8000, reactor=MemoryReactorClock(), store=None)  # type: ignore[call-overload]
+        self.assertEqual(node.node_id, 1)
+
+    def test_hooks(self) -> None:
+        """What can't be called is refused where it is bound as a hook."""
+        node = self.node(2, "localhost", 8001)
+        for name in ("handle_data", "peer_joined", "peer_left"):
+            error = self.assertRaises(ConfigurationError, setattr, node, name, 5)
+            self.assertEqual(str(error), f"{name} has to be something that can be called, not 5")
+        node.handle_data = print
+        self.assertIs(node.handle_data, print)
 
     def test_one_bootstrap(self) -> None:
         """A single endpoint string will do as a list of bootstraps."""

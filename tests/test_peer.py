@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,6 +24,35 @@ from netlayer.factory import LinkObserver
 from tests.memory import Diary, MemoryTestCase
 
 
+class Demanding(PeerProtocol):
+    """Can't be built without an argument."""
+
+    def __init__(self, wish: str) -> None:
+        self.wish = wish
+
+
+class Content(PeerProtocol):
+    """Can be built with an argument, and without."""
+
+    def __init__(self, wish: str = "", *more: str, **others: str) -> None:
+        self.wish = wish
+
+
+class Abstract(PeerProtocol, ABC):
+    """Can't be built at all."""
+
+    @abstractmethod
+    def wish(self) -> None:
+        """Must be overridden."""
+
+
+class Failing(PeerProtocol):
+    """Fails when it is built."""
+
+    def __init__(self) -> None:
+        raise KeyError("no database")
+
+
 class ConstructionTests(SynchronousTestCase):
     def test_nonsense(self) -> None:
         """Nonsense raises ConfigurationError where the factory is made."""
@@ -34,9 +64,21 @@ class ConstructionTests(SynchronousTestCase):
             {"node_id": 1, "network": None},
             {"node_id": 1, "protocol": Protocol},
             {"node_id": 1, "protocol": lambda: None},
+            {"node_id": 1, "protocol": Demanding},
+            {"node_id": 1, "protocol": Abstract},
         ):
             with self.assertRaises(ConfigurationError):
                 PeerFactory(MemoryReactorClock(), **options)
+
+    def test_protocol(self) -> None:
+        """A class that can't be built without arguments is named; one that needs none may have some."""
+        for protocol, told in ((Demanding, "missing a required argument: 'wish'"), (Abstract, "is an abstract class")):
+            error = self.assertRaises(
+                ConfigurationError, PeerFactory, MemoryReactorClock(), node_id=1, protocol=protocol
+            )
+            self.assertIn(f"{__name__}.{protocol.__name__} ", str(error))
+            self.assertIn(told, str(error))
+        self.assertIs(PeerFactory(MemoryReactorClock(), node_id=1, protocol=Content).protocol, Content)
 
     def test_identity(self) -> None:
         """Without an identity a factory makes one of its own; a decimal id will do."""
@@ -64,6 +106,19 @@ class LinkTests(MemoryTestCase):
         self.assertEqual(b.application[:3], [(1, "ready"), (1, "plain"), (1, "confirmed")])
         self.assertEqual(b.application[3:], [(1, "lost", "goodbye: shutdown")])
         self.assert_at_rest([a, b])
+
+    def test_no_protocol(self) -> None:
+        """A protocol class that raises when it is built is told of as a failure of the application, at either end."""
+        a, b = self.factory(1, Failing), self.factory(2)
+        attempt = self.dial(a, 2)
+        _, _, client, _, _ = self.reactor.tcpClients.pop(0)
+        self.assertIsNone(client.buildProtocol(None))
+        lost = self.failureResultOf(attempt, LinkLost).value
+        self.assertEqual(str(lost), "Failing() of this application has failed")
+        accepting = next(factory for listening, factory, _, _ in self.reactor.tcpServers if listening == 8001)
+        self.assertIsNone(accepting.buildProtocol(None))
+        self.assertEqual([str(error.value) for error in self.flushLoggedErrors(KeyError)], ["'no database'"] * 2)
+        self.assertEqual(a._connections | b._connections, {})
 
     def test_idle(self) -> None:
         """An idle link stays, as both ends ask for signs of life."""

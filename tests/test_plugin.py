@@ -34,6 +34,13 @@ class ExampleProtocol(PeerProtocol):
     """What an application would name with --protocol."""
 
 
+class Demanding(PeerProtocol):
+    """What nobody can build without an argument."""
+
+    def __init__(self, wish: str) -> None:
+        self.wish = wish
+
+
 class PluginTests(SynchronousTestCase):
     def test_found(self) -> None:
         """An operator sees both commands in ``twistd --help``, and their modules can be loaded."""
@@ -117,7 +124,13 @@ class OptionsTests(SynchronousTestCase):
             (("--id", "2", "--bootstrap", "tcp:localhost:0"), "not 0"),
             (("--id", "2", "--peer", "nonsense:1"), f"'nonsense:1' is {dialed}"),
             (("--id", "2", "--peer", "tcp:port=65536:host=localhost"), "not 65536"),
-            (("--id", "2", "--advertise", "x"), "'x'"),
+            (("--id", "2", "--advertise", "x"), "--advertise takes HOST:PORT, such as node.example:8001, not 'x'"),
+            (("--id", "2", "--advertise", ":80"), "not ':80': a host is"),
+            (("--id", "2", "--data-dir", __file__), f"{__file__!r} is a file, not a directory"),
+            (("--id", "2", "--id", "3"), "--id is given more than once"),
+            (("-i", "2", "--id=2"), "--id is given more than once"),
+            (("--id", "2", "--window", "70000", "--wind", "80000"), "--window is given more than once"),
+            (("--id", "2", "--protocol", f"{__name__}.Demanding"), f"{__name__}.Demanding is built for each"),
             (("--id", "2", "--network", ""), "a network is named by 1 to 64 printable characters, not ''"),
             (("--id", "2", "--data-dir", ""), "a data directory is a path, not ''"),
             (("--id", "2", "--data-dir", "/dev/null/x"), "/dev/null/x"),
@@ -156,7 +169,10 @@ class OptionsTests(SynchronousTestCase):
             links = {"netlayer-node": 64, "netlayer-bootstrap": BOOTSTRAP_CONNECTIONS}[command]
             words = " ".join(text.split())
             self.assertIn(f"--max-connections LINKS peers that the node is linked to at most [{links}]", words)
-            self.assertIn("--max-packet BYTES the largest packet that is sent or taken [16777216]", words)
+            self.assertIn(
+                "--max-packet BYTES the largest packet that is sent or taken; structured values end at 1 MiB [16777216]",
+                words,
+            )
             self.assertIn("--receipt-delay SECONDS receipts are gathered for this long [0.005]", words)
 
     def test_version(self) -> None:

@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 from netlayer import BootstrapService, Node, PeerProtocol, PeerService
 from netlayer.errors import AlreadyStarted, ConfigurationError, ListenError, NodeStopped
 from netlayer.testing import SimulatedInternet
+from tests.directories import new_directory
 from tests.integration.network import HOST, NetworkTestCase, reactor, settings, turns, until
 
 
@@ -44,6 +45,13 @@ class ServiceTests(NetworkTestCase):
         await application.stopService()
         self.assertEqual({service.status.state for service in (bootstrap, *nodes)}, {"stopped"})
         self.assertEqual(self.logged("warn") + self.logged("error"), [])
+
+    async def test_empty_allowlist(self) -> None:
+        """Whoever starts a node with an allowlist of nobody is warned."""
+        path = new_directory(self) / "allowlist"
+        path.write_text("# nobody yet\n")
+        await self.service(2, allowlist=path).start()
+        self.assertEqual(self.logged("warn"), ["node 2: the allowlist names nobody: no node can link until it does"])
 
     async def test_privileged(self) -> None:
         """The port is bound by privilegedStartService, once, and serves after startService."""

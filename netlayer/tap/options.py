@@ -6,7 +6,10 @@ import os
 import sys
 import textwrap
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from getopt import GetoptError, getopt
 from importlib.metadata import version
 from typing import Any, ClassVar, NoReturn
 
@@ -122,6 +125,7 @@ class NodeOptions(usage.Options):
             help before that line.
         """
         try:
+            self._refuse_repeated(options)
             super().parseOptions(options)
         except (usage.UsageError, ConfigurationError) as error:
             raise self.mistake(error) from None
@@ -180,6 +184,15 @@ class NodeOptions(usage.Options):
 
     # ---- private
 
+    def _refuse_repeated(self, options: Sequence[str] | None) -> None:
+        """Refuse what is given twice and has one value."""
+        with suppress(GetoptError):  # which is told when the options are parsed
+            given, _ = getopt(list(options if options is not None else sys.argv[1:]), self.shortOpt, self.longOpt)
+            names = [self.synonyms.get(option.lstrip("-")) for option, _ in given]
+            several = [name for name, count in Counter(names).items() if count > 1 and name in self.defaults]
+            if several:
+                raise usage.UsageError(f"--{several[0]} is given more than once")
+
     def mistake(self, error: object) -> SystemExit:
         """Return the end of the process that tells what is wrong, in one line."""
         return SystemExit(f"{self.command}: {' '.join(str(error).split())}")
@@ -215,11 +228,14 @@ def _columns(options: Iterable[tuple[str, str, str, str]], width: int) -> list[s
 
 
 def _host_and_port(text: str) -> Address:
-    host, _, port = text.rpartition(":")
+    shape = f"--advertise takes HOST:PORT, such as node.example:8001, not {text!r}"
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise ConfigurationError(shape)
     try:
         return parse_address((host.removeprefix("[").removesuffix("]"), port))
     except ConfigurationError as error:
-        raise ConfigurationError(f"--advertise takes host:port, not {text!r}: {error}") from None
+        raise ConfigurationError(f"{shape}: {error}") from None
 
 
 def _protocol_class(name: str) -> type[PeerProtocol]:

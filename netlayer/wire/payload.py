@@ -51,7 +51,7 @@ def encode_value(data: Any, *, max_packet: int) -> tuple[int, bytes]:
         error.where = f"data{error.where}"
         raise
     if len(payload) > limit:
-        raise PacketTooLarge(len(payload), limit)
+        raise PacketTooLarge(len(payload), limit, structured=limit < max_packet)
     return tag, payload
 
 

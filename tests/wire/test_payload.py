@@ -238,6 +238,7 @@ class SizeTests(SynchronousTestCase):
         """Assert that a value is refused with this size and this limit."""
         error = self.assertRaises(PacketTooLarge, encode_value, value, max_packet=max_packet)
         self.assertEqual((error.size, error.limit), (size, limit))
+        self.assertEqual(error.structured, type(value) not in (bytes, str) and limit < max_packet)
 
     def test_max_packet(self) -> None:
         """The limit counts bytes of payload; one more is refused."""
