@@ -169,10 +169,8 @@ class OptionsTests(SynchronousTestCase):
             links = {"netlayer-node": 64, "netlayer-bootstrap": BOOTSTRAP_CONNECTIONS}[command]
             words = " ".join(text.split())
             self.assertIn(f"--max-connections LINKS peers that the node is linked to at most [{links}]", words)
-            self.assertIn(
-                "--max-packet BYTES the largest packet that is sent or taken; structured values end at 1 MiB [16777216]",
-                words,
-            )
+            largest = "the largest packet that is sent or taken; structured values end at 1 MiB"
+            self.assertIn(f"--max-packet BYTES {largest} [16777216]", words)
             self.assertIn("--receipt-delay SECONDS receipts are gathered for this long [0.005]", words)
 
     def test_version(self) -> None:

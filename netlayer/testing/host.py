@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import IService
+from twisted.application.service import IService, IServiceCollection
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from netlayer.errors import NodeStopped
+from netlayer.errors import NodeStopped, described
+from netlayer.factory import PeerFactory
+from netlayer.node import Node
+from netlayer.services import PeerService
 from netlayer.testing.errors import SimulationError
 from netlayer.testing.identity import SeededIdentity
 from netlayer.testing.reactor import SimulatedReactor
@@ -83,12 +86,25 @@ class SimulatedHost:
             function that takes the host and returns one of them. A function is called again at each
             :meth:`restart`, so it makes everything anew; a service runs once.
         :returns: the service or node.
+        :raises SimulationError: when it is something else, or a node in it was given another reactor than the host's,
+            so that it would use real sockets; or when the host is down.
         """
         if not self.is_running:
             raise SimulationError(f"{self.name} is down: restart it first")
         if callable(program) and not IService.providedBy(program):
             self._program = program
             program = program(self)
+        if not IService.providedBy(program) and not hasattr(program, "start_node"):
+            raise SimulationError(
+                f"what runs on {self.name} has to be a service, a Node, or a function that takes the host and returns "
+                f"one of them, not {described(program)}"
+            )
+        for factory in _factories(program):
+            if factory.reactor is not self.reactor:
+                raise SimulationError(
+                    f"node {factory.node_id} on {self.name} was given another reactor, such as Twisted's own, and "
+                    "would use real sockets: a function that takes the host gives host.reactor to what it makes"
+                )
         self.application = program
         if IService.providedBy(program):
             self.reactor.addSystemEventTrigger("before", "shutdown", program.stopService)
@@ -217,3 +233,14 @@ class SimulatedHost:
     def _wake(self, reactor: SimulatedReactor) -> None:
         if reactor is self.reactor and reactor.stalled and self.internet.now >= self._stalled_until:
             reactor.wake()
+
+
+def _factories(program: Any) -> Iterator[PeerFactory]:
+    """Find the nodes of a program."""
+    if isinstance(program, Node):
+        yield program._service.factory
+    if isinstance(program, PeerService):
+        yield program.factory
+    if IServiceCollection.providedBy(program):
+        for service in program:
+            yield from _factories(service)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from netlayer.errors import described
 from netlayer.testing.calendar_queue import CalendarQueue
 from netlayer.testing.connection import SimulatedConnection
 from netlayer.testing.errors import SimulationError, SimulationTimeout
@@ -125,7 +126,12 @@ class SimulatedInternet:
         return list(self._hosts.values())
 
     def host(self, name: str) -> SimulatedHost:
-        """Return the host of a name."""
+        """Return the host of a name.
+
+        :raises SimulationError: when there is none.
+        """
+        if name not in self._hosts:
+            raise SimulationError(f"there is no host {described(name)} on this internet")
         return self._hosts[name]
 
     def set_name(self, name: str, address: str | None) -> None:
@@ -207,30 +213,34 @@ class SimulatedInternet:
 
     # ---- faults
 
-    def partition(self, groups: Iterable[Iterable[SimulatedHost]]) -> None:
+    def partition(self, groups: Iterable[Iterable[SimulatedHost | str]]) -> None:
         """Split the internet: hosts reach those of their own group only.
 
-        :param groups: the hosts of each group; those not named are one more.
+        :param groups: the hosts of each group, or their names; those not named are one more.
+        :raises SimulationError: when a group is no list, or something in it is no host of this internet.
         """
+        members = [[self._known(host) for host in _listed(group)] for group in _listed(groups)]
         for host in self._hosts.values():
             host.group = 0
-        for number, group in enumerate(groups, 1):
+        for number, group in enumerate(members, 1):
             for host in group:
                 host.group = number
         self.record(b"fault partition", 0, repr([host.group for host in self._hosts.values()]).encode())
         self.mended()
 
-    def cut(self, source: SimulatedHost, target: SimulatedHost) -> None:
+    def cut(self, source: SimulatedHost | str, target: SimulatedHost | str) -> None:
         """Have nothing from one host reach another; the other way is not touched.
 
-        :param source: whose bytes are lost.
+        :param source: whose bytes are lost: a host, or its name.
         :param target: whom they don't reach.
         """
+        source, target = self._known(source), self._known(target)
         self.record(b"fault cut", source.number, target.name.encode())
         self._cuts[source.number, target.number] = None
 
-    def mend(self, source: SimulatedHost, target: SimulatedHost) -> None:
+    def mend(self, source: SimulatedHost | str, target: SimulatedHost | str) -> None:
         """Have what `source` sends reach `target` again, after :meth:`cut`."""
+        source, target = self._known(source), self._known(target)
         self.record(b"mend", source.number, target.name.encode())
         self._cuts.pop((source.number, target.number), None)
         self.mended()
@@ -243,11 +253,12 @@ class SimulatedInternet:
             host.group = 0
         self.mended()
 
-    def set_latency(self, one: SimulatedHost, other: SimulatedHost, seconds: float | None) -> None:
+    def set_latency(self, one: SimulatedHost | str, other: SimulatedHost | str, seconds: float | None) -> None:
         """Have bytes between two hosts, `one` and the `other`, take so many seconds from now on, both ways.
 
         :param seconds: None, to have them take as long as their distance says again.
         """
+        one, other = self._known(one), self._known(other)
         self.record(b"fault latency", one.number)
         for pair in ((one.number, other.number), (other.number, one.number)):
             if seconds is None:
@@ -324,6 +335,17 @@ class SimulatedInternet:
 
     # ---- private
 
+    def _known(self, host: SimulatedHost | str) -> SimulatedHost:
+        """Return a host that was given itself, or by its name.
+
+        :raises SimulationError: when it is none of this internet.
+        """
+        if isinstance(host, str):
+            return self.host(host)
+        if not isinstance(host, SimulatedHost) or self._hosts.get(host.name) is not host:
+            raise SimulationError(f"{described(host)} is no host of this internet, nor the name of one")
+        return host
+
     def _loop(self, until: float, done: Callable[[], object] | None) -> bool:
         """Work events off until a time, or until something is true; return whether it is."""
         if self._looping:
@@ -360,3 +382,9 @@ class SimulatedInternet:
                     transport.flush()
                 except Exception:  # noqa: PERF203 - it costs nothing until something is raised
                     transport.failed()
+
+
+def _listed(group: object) -> Iterable[Any]:
+    if isinstance(group, str) or not isinstance(group, Iterable):
+        raise SimulationError(f"a partition is a list of groups, and a group a list of hosts, not {described(group)}")
+    return group

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionRefusedError, TimeoutError
 from twisted.trial.unittest import SynchronousTestCase
 
-from netlayer.testing import SimulatedHost, SimulatedInternet
+from netlayer.testing import SimulatedHost, SimulatedInternet, SimulationError
 from tests.testing.sockets import Notes, Pair, factory_of
 
 MIB = 1024 * 1024
@@ -58,6 +59,32 @@ class PathTests(SynchronousTestCase):
         self.internet.heal()
         self.internet.advance(130.0)
         self.assertEqual(len(self.pair.server.received), MIB)
+
+    def test_names(self) -> None:
+        """Hosts may be named; what is no host of this internet is refused with its name, and nothing is done."""
+        internet, one, two = self.internet, self.pair.one, self.pair.two
+        internet.partition([[one.name], [two]])
+        self.assertFalse(internet.reachable(one, two))
+        stranger = SimulatedInternet().add_host(two.name)
+        for call, told in (
+            (lambda: internet.partition([[one], [stranger]]), "is no host of this internet"),
+            (lambda: internet.partition([["nobody"]]), "no host 'nobody'"),
+            (lambda: internet.partition([[5]]), "5 is no host"),
+            (lambda: internet.partition([one, two]), f"a list of hosts, not {one!r}"),
+            (lambda: internet.partition([one.name]), f"a list of hosts, not {one.name!r}"),
+            (lambda: internet.partition(one), f"a list of groups, and a group a list of hosts, not {one!r}"),
+            (lambda: internet.cut(one, "nobody"), "no host 'nobody'"),
+            (lambda: internet.host("nobody"), "no host 'nobody'"),
+        ):
+            self.assertIn(told, str(self.assertRaises(SimulationError, call)))
+            self.assertFalse(internet.reachable(one, two))
+        internet.heal()
+        internet.cut(one.name, two)
+        self.assertEqual((internet.reachable(one, two), internet.reachable(two, one)), (False, True))
+        internet.mend(one, two.name)
+        self.assertTrue(internet.reachable(one, two))
+        internet.set_latency(one.name, two.name, 1.0)
+        self.assertEqual(internet.latency(one, two), 1.0)
 
     def test_partition(self) -> None:
         """Hosts of different groups hear nothing of each other, those of one group do; those not named are a group."""
@@ -185,19 +212,21 @@ class HostTests(SynchronousTestCase):
         """A restarted host runs its program again, in another process; its disk and identity stay, unless lost too."""
         host = self.internet.add_host("three")
 
-        def program(host: SimulatedHost) -> str:
+        def program(host: SimulatedHost) -> Service:
             host.disk["starts"] = host.disk.get("starts", 0) + 1
-            return f"started {host.disk['starts']}"
+            service = Service()
+            service.setName(f"started {host.disk['starts']}")
+            return service
 
-        self.assertEqual(host.run(program), "started 1")
+        self.assertEqual(host.run(program).name, "started 1")
         reactor, identity, ephemeral = host.reactor, host.identity().fingerprint, host.identity(ephemeral=True)
-        self.assertEqual(host.restart(), "started 2")
+        self.assertEqual(host.restart().name, "started 2")
         self.assertIsNot(host.reactor, reactor)
         self.assertEqual(host.identity().fingerprint, identity)
         self.assertNotEqual(host.identity(ephemeral=True).fingerprint, ephemeral.fingerprint)
-        self.assertEqual(host.restart(disk=False), "started 1")
+        self.assertEqual(host.restart(disk=False).name, "started 1")
         self.assertNotEqual(host.identity().fingerprint, identity)
-        self.assertEqual(host.application, "started 1")
+        self.assertEqual(host.application.name, "started 1")
 
     def test_stall(self) -> None:
         """A stalled host fires its timers late, before it reads what has come; its peers see a living connection."""

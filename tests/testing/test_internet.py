@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from twisted.application.service import MultiService
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import Node
-from netlayer.testing import SimulatedInternet
-from tests.testing.network import meshed, network
+from netlayer.testing import SimulatedHost, SimulatedInternet, SimulationError
+from tests.testing.network import bootstrap, meshed, network, node
 
 
 class NodesTests(SynchronousTestCase):
@@ -35,6 +37,35 @@ class NodesTests(SynchronousTestCase):
         self.assertEqual(internet.run(hosts[2].application.broadcast("back")).failed, {})
         internet.shutdown()
         self.assertEqual(internet.leftovers(), [])
+
+    def test_no_program(self) -> None:
+        """What is no service and no node, or returns none, can't run on a host."""
+        host = SimulatedInternet().add_host("alpha")
+        for program, told in ((lambda host: None, "not None"), (lambda host: 5, "not 5"), ("chat", "not 'chat'")):
+            error = self.assertRaises(SimulationError, host.run, program)
+            self.assertIn("what runs on alpha has to be a service, a Node, or a function", str(error))
+            self.assertIn(told, str(error))
+            self.assertIsNone(host.application)
+
+    def test_other_reactor(self) -> None:
+        """A node that was given another reactor than its host's is refused before it uses real sockets."""
+        internet = SimulatedInternet()
+        alpha, beta = internet.add_host("alpha"), internet.add_host("beta")
+
+        def application(_: SimulatedHost) -> MultiService:
+            services = MultiService()
+            bootstrap(beta).setServiceParent(services)
+            return services
+
+        real = MemoryReactorClock()
+        for program in (
+            node(beta),
+            application,
+            lambda _: Node(1, "localhost", 8000, reactor=real),
+        ):
+            error = self.assertRaises(SimulationError, alpha.run, program)
+            self.assertRegex(str(error), "^node [12] on alpha was given another reactor")
+        self.assertEqual((internet.leftovers(), real.tcpServers), ([], []))
 
     def test_shutdown_before_the_start_is_over(self) -> None:
         """A node that is shut down while it looks for its bootstrap node ends, and its log tells of no error."""
