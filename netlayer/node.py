@@ -243,6 +243,7 @@ class Node(Generic[Mode]):
         :param peer: ``(peer_id, host, port)``, a :class:`~netlayer.PeerInfo`, or an id alone.
         :param data: bytes, str, None, bool, int, float, or a list or dict of these.
         :raises DeliveryError: one of its kinds, when the packet was not handled, or it is not known whether it was.
+        :raises NotStarted: before the start.
         """
 
         def send() -> Deferred[None]:
@@ -266,6 +267,8 @@ class Node(Generic[Mode]):
 
         :returns: a :class:`~netlayer.BroadcastReport`.
         :raises UnsupportedData: when `data` can't be carried.
+        :raises PacketTooLarge: when it is over the limit of this node.
+        :raises NotStarted: before the start; NodeStopped, after the shutdown.
         """
 
         def broadcast() -> Deferred[BroadcastReport]:

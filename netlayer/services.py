@@ -203,7 +203,8 @@ class PeerService(Service):
 
         :param peer: ``(peer_id, host, port)``, a :class:`~netlayer.PeerInfo`, or an id alone.
         :param data: bytes, str, None, bool, int, float, or a list or dict of these.
-        :returns: fires when the peer's handler has finished, fails with a :class:`~netlayer.errors.DeliveryError`.
+        :returns: fires when the peer's handler has finished, fails with a :class:`~netlayer.errors.DeliveryError`, or
+            with :class:`~netlayer.errors.NotStarted` before the start.
         """
         return maybeDeferred(self._send, peer, data)
 

@@ -35,7 +35,8 @@ class ListingsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.examples = {path: path.read_text("utf-8") for path in (DOCS / "examples").glob("*.py")}
         deployed = [path for name in ("systemd", "deploy") for path in (DOCS / "examples" / name).iterdir()]
-        run = [*(DOCS / "tutorial" / "chat").glob("*.py"), *deployed, LAYERING]
+        tac = (DOCS / "examples").glob("*.tac")
+        run = [*(DOCS / "tutorial" / "chat").glob("*.py"), *tac, *deployed, LAYERING]
         self.shown = self.examples | {path: path.read_text("utf-8") for path in run}
 
     def test_included(self) -> None:

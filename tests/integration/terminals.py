@@ -185,7 +185,7 @@ def play(session: list[Block]) -> None:
     try:
         for name in FILES:
             shutil.copytree(ROOT / name, base / name, ignore=shutil.ignore_patterns("__pycache__", "*.log*", "*.pid"))
-        for path in [*base.rglob("*.py"), *base.rglob("*.socket"), *base.rglob("*.service")]:
+        for path in [*base.rglob("*.py"), *base.rglob("*.tac"), *base.rglob("*.socket"), *base.rglob("*.service")]:
             path.write_text(translated(path.read_text("utf-8")), "utf-8")
         for number, block in enumerate(session):
             if block.terminal not in terminals:

@@ -99,6 +99,10 @@ class SessionsTests(SynchronousTestCase):
         """Ids stay with their keys, are freed, and keys are banned, while the bootstrap node runs."""
         self.assert_true("howto/keep-ids")
 
+    def test_application(self) -> None:
+        """An application of Twisted's that holds nodes is run by twistd."""
+        self.assert_true("howto/embed-in-twisted")
+
     def test_scenario(self) -> None:
         """A scenario is run for several seeds."""
         self.assert_true("howto/test-your-application")
@@ -107,6 +111,7 @@ class SessionsTests(SynchronousTestCase):
         """There is no page with a session that is not played."""
         howto = "run-with-twistd", "run-with-systemd", "use-a-secret", "deploy", "keep-ids", "test-your-application"
         tested = {"tutorial/chat", "tutorial/first-network", *(f"howto/{name}" for name in howto)}
+        tested.add("howto/embed-in-twisted")
         self.assertEqual(set(sessions()), tested)
 
 
