@@ -477,7 +477,7 @@ def _require_constructible(protocol: type[PeerProtocol]) -> None:
         inspect.signature(protocol).bind()
     except TypeError as error:
         raise ConfigurationError(
-            f"the protocol {name} is built for each connection, without arguments: {error} of {name}.__init__(); "
+            f"the protocol {name} can't be built without arguments, as it is for each connection: {error}; "
             "what it needs it finds at self.factory.application"
         ) from None
     except ValueError:  # it is made by C code that does not tell

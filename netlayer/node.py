@@ -100,6 +100,7 @@ class Node(Generic[Mode]):
     :param settings: limits and times; see :class:`~netlayer.Settings`.
     :param rng: where jitter, stream ids and samples come from; by default the operating system's.
     :raises ConfigurationError: when anything of this makes no sense.
+    :raises TypeError: when it is given an argument that it does not take.
     """
 
     _service_class: type[PeerService] = PeerService

@@ -55,7 +55,7 @@ class PeerService(Service):
     :param bootstraps: where bootstrap nodes are dialed: endpoint strings such as ``tcp:127.0.0.1:8000``, or pairs.
     :param peers: peers to stay linked to whatever the bootstraps say: (peer_id, host, port) tuples, or endpoint
         strings or pairs if the id does not matter.
-    :param protocol: the application's subclass of :class:`~netlayer.PeerProtocol`.
+    :param protocol: the application's subclass of :class:`~netlayer.PeerProtocol`, which is built without arguments.
     :param advertise: the (host, port) that others are told to dial, if it is not where this node listens.
     :param settings: limits and times; see :class:`~netlayer.Settings`.
     :param identity: by default that of `data_dir`, or an ephemeral one.

@@ -120,6 +120,11 @@ class LinksTests(SynchronousTestCase):
         reached = {target.resolve() for target in targets(index, index.read_text("utf-8"))}
         self.assertEqual([path for path in pages() if path not in reached | {index, README}], [])
 
+    def test_readme_leads_to_every_page(self) -> None:
+        """So does one who has but the README, the index apart, which is for the built pages."""
+        reached = {target.resolve() for target in targets(README, README.read_text("utf-8"))}
+        self.assertEqual([path for path in pages() if path not in reached | {DOCS / "index.rst", README}], [])
+
 
 class ReadmeTests(SynchronousTestCase):
     def setUp(self) -> None:

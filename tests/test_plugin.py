@@ -130,7 +130,10 @@ class OptionsTests(SynchronousTestCase):
             (("--id", "2", "--id", "3"), "--id is given more than once"),
             (("-i", "2", "--id=2"), "--id is given more than once"),
             (("--id", "2", "--window", "70000", "--wind", "80000"), "--window is given more than once"),
-            (("--id", "2", "--protocol", f"{__name__}.Demanding"), f"{__name__}.Demanding is built for each"),
+            (
+                ("--id", "2", "--protocol", f"{__name__}.Demanding"),
+                f"{__name__}.Demanding can't be built without arguments",
+            ),
             (("--id", "2", "--network", ""), "a network is named by 1 to 64 printable characters, not ''"),
             (("--id", "2", "--data-dir", ""), "a data directory is a path, not ''"),
             (("--id", "2", "--data-dir", "/dev/null/x"), "/dev/null/x"),
