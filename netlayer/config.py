@@ -87,7 +87,7 @@ class Settings:
         RETRY_COUNT,
         "retries",
         "retries before a peer is reported as unreachable",
-        "a peer that restarts is back by the third",
+        "1.75 s on average: chance alone is no failure, and nobody waits long",
         most=1000,
     )
 
@@ -182,7 +182,11 @@ class Settings:
     )
 
     backoff_first: float = _setting(
-        0.5, "seconds", "the first wait between attempts is shorter", "a process restarts in less", least=0.001
+        0.5,
+        "seconds",
+        "the first wait between attempts is shorter",
+        "what failed by chance is soon tried again",
+        least=0.001,
     )
     backoff_cap: float = _setting(
         10.0, "seconds", "the longest wait early in an outage", "short outages end soon after their cause", least=0.001

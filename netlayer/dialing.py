@@ -19,26 +19,14 @@ from netlayer.driver import Driver
 from netlayer.errors import LinkLost, Rejected
 from netlayer.peer import PeerProtocol
 from netlayer.sansio.backoff import BackOff
-from netlayer.wire.messages import RejectCode
+from netlayer.wire.messages import FINAL_CODES, RejectCode
 
 __all__ = ["Dialer", "DialerState", "is_final"]
-
-#: Refusals that another try will not change soon.
-_FINAL = frozenset(
-    {
-        RejectCode.VERSION,
-        RejectCode.NETWORK,
-        RejectCode.BAD_SECRET,
-        RejectCode.NOT_ALLOWED,
-        RejectCode.BANNED,
-        RejectCode.ID_TAKEN,
-    }
-)
 
 
 def is_final(error: Exception) -> bool:
     """Tell whether an attempt failed by a refusal that is meant for good."""
-    return isinstance(error, Rejected) and error.code in _FINAL and error.retry_after is None
+    return isinstance(error, Rejected) and error.code in FINAL_CODES and error.retry_after is None
 
 
 class DialerState(Enum):

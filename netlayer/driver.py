@@ -167,6 +167,16 @@ class Driver(Protocol):
         return self._connection.remote is not None and self._connection.remote.role == "bootstrap"
 
     @property
+    def has_refused(self) -> bool:
+        """Whether this end has refused the other one."""
+        return self._connection.has_refused
+
+    @property
+    def is_introduced(self) -> bool:
+        """Whether the other end has said something about itself."""
+        return self._connection.remote is not None
+
+    @property
     def fingerprint(self) -> bytes:
         """The proven fingerprint of the other end; empty before TLS stands."""
         return self._connection.fingerprint

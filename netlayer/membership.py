@@ -172,9 +172,10 @@ class Membership(LinkObserver):
             return
         if link.is_bootstrap:
             self.joining.register(link)
-        else:
+            return
+        if wanted.is_news("no bootstrap node"):
             self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
-            self._give_up(wanted)
+        self._give_up(wanted)
 
     def _seen_at(self, host: str) -> bool:
         """Advertise the address that a bootstrap node sees this node at, if it listens on all of them."""

@@ -19,9 +19,10 @@ class WantedStatus:
 
     :ivar address: where it is dialed.
     :ivar node_id: its id, once known.
-    :ivar state: ``linked``, ``dialing``, ``waiting`` or ``stopped``.
+    :ivar state: ``linked``, ``dialing``, ``waiting`` or ``stopped``; or ``mistaken``, while the node that answers at
+        the address of a bootstrap node is none: that node is linked as any peer is.
     :ivar attempts: failed attempts since it was last linked.
-    :ivar last_error: why the last of them failed, or None.
+    :ivar last_error: why the last of them failed, or what is mistaken, or None.
     :ivar next_attempt_in: seconds until the next attempt, or None.
     """
 

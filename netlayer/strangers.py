@@ -10,9 +10,11 @@ from twisted.logger import LogLevel
 
 from netlayer.addresses import is_loopback
 from netlayer.config import Settings
-from netlayer.errors import LinkLost, RemoteProtocolError
+from netlayer.errors import LinkLost, Rejected, RemoteProtocolError
+from netlayer.identity import fingerprint_text
 from netlayer.nodelog import LimitedLog
 from netlayer.sansio.violations import Violations
+from netlayer.wire.messages import FINAL_CODES
 
 if TYPE_CHECKING:
     from netlayer.driver import Driver
@@ -72,6 +74,9 @@ class Strangers:
     def ended(self, protocol: Driver, reason: Exception) -> None:
         """A connection has ended before it was a link."""
         self.left(protocol)
+        if isinstance(reason, Rejected) and reason.code in FINAL_CODES and protocol.is_introduced:
+            self._tell_refusal(protocol, reason)
+            return
         self._log.debug("a connection from {address} ended: {reason}", address=protocol.address, reason=reason)
 
     def left(self, protocol: Driver) -> None:
@@ -104,6 +109,25 @@ class Strangers:
     def is_refused(self, fingerprint: bytes) -> bool:
         """Tell whether the holder of a proven key has broken the protocol too often."""
         return self._violations.is_refused(fingerprint, self._clock.seconds())
+
+    def _tell_refusal(self, protocol: Driver, reason: Rejected) -> None:
+        node_id, key = protocol.introduction.node_id, fingerprint_text(protocol.fingerprint)
+        if protocol.has_refused:
+            self._log.info(
+                "peer {peer} at {address} with the key {key} was {reason}",
+                peer=node_id,
+                address=protocol.address,
+                key=key,
+                reason=reason,
+            )
+        else:
+            self._log.info(
+                "peer {peer} at {address} with the key {key} has refused this node: {reason}",
+                peer=node_id,
+                address=protocol.address,
+                key=key,
+                reason=reason,
+            )
 
     def _offender(self, protocol: Driver) -> Hashable:
         return protocol.fingerprint or _counted_host(protocol.transport.getPeer())

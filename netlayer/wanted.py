@@ -30,7 +30,7 @@ from netlayer.errors import (
 from netlayer.factory import PeerFactory
 from netlayer.peer import PeerProtocol
 from netlayer.status import WantedStatus
-from netlayer.wire.messages import Record
+from netlayer.wire.messages import FINAL_CODES, Record
 
 __all__ = ["Reason", "Wanted", "WantedPeers", "Where", "bootstrap", "client_endpoint", "configured_peer", "met_key"]
 
@@ -69,7 +69,8 @@ class Wanted:
         self.ephemeral = True
         self.until: float | None = None
         self.refused: JoinRefused | None = None
-        self.reported = False  # whether the log says that it can't be reached
+        self.is_mistaken = False  # whether who answers for a bootstrap node is none
+        self.told: set[str] = set()  # what kinds of failure the log has told of in this outage
         self.dialer: Dialer
 
     def is_peer(self, node_id: int, fingerprint: bytes | None) -> bool:
@@ -77,22 +78,38 @@ class Wanted:
         return self.node_id == node_id or (fingerprint is not None and self.fingerprint == fingerprint)
 
     @property
+    def reported(self) -> bool:
+        """Whether the log says that it can't be reached."""
+        return bool(self.told)
+
+    def is_news(self, kind: str) -> bool:
+        """Tell whether the log has not told of a kind of failure yet, in this outage; it is going to."""
+        if kind in self.told:
+            return False
+        self.told.add(kind)
+        return True
+
+    @property
     def who(self) -> str:
         """What the log calls it."""
-        if self.node_id is not None:
-            return f"peer {self.node_id}"
-        return "the bootstrap node" if self.reason is Reason.BOOTSTRAP else "the peer"
+        if self.reason is Reason.BOOTSTRAP:
+            known = self.node_id is not None and not self.is_mistaken
+            return f"the bootstrap node (id {self.node_id})" if known else "the bootstrap node"
+        return f"peer {self.node_id}" if self.node_id is not None else "the peer"
 
     def status(self, now: float) -> WantedStatus:
         """Return what there is to tell."""
         dialer = self.dialer
         error, next_attempt = dialer.last_error, dialer.next_attempt  # read once: other threads may ask
+        state, last_error = dialer.state.value, str(error) if error is not None else None
+        if self.is_mistaken and state == DialerState.LINKED.value:
+            state, last_error = "mistaken", f"node {self.node_id} answers there, which is no bootstrap node"
         return WantedStatus(
             address=self.address,
             node_id=self.node_id,
-            state=dialer.state.value,
+            state=state,
             attempts=dialer.attempts,
-            last_error=str(error) if error is not None else None,
+            last_error=last_error,
             next_attempt_in=max(0.0, next_attempt - now) if next_attempt is not None else None,
         )
 
@@ -339,17 +356,23 @@ class WantedPeers:
 
     def _learn(self, wanted: Wanted, protocol: Driver) -> None:
         said = protocol.introduction
-        if wanted.reported:
-            self._factory.log.info(
-                "healed: peer {peer} at {address} is linked again", peer=said.node_id, address=wanted.address
-            )
+        wanted.is_mistaken = wanted.reason is Reason.BOOTSTRAP and not protocol.is_bootstrap
         wanted.node_id = said.node_id
         if wanted.reason is Reason.MET:
             wanted.expected_id = said.node_id  # nobody has configured another one
         wanted.fingerprint = protocol.fingerprint
-        wanted.ephemeral = said.ephemeral
+        wanted.ephemeral = said.ephemeral or wanted.is_mistaken  # a bootstrap node there will have another key
         wanted.refused = None
-        wanted.reported = False
+        if wanted.is_mistaken:
+            return
+        if wanted.reported:
+            self._factory.log.info(
+                "healed: {who} at {address} is linked again",
+                who=wanted.who,
+                peer=said.node_id,
+                address=wanted.address,
+            )
+        wanted.told.clear()
 
     def _failed(self, wanted: Wanted, error: Exception) -> None:
         if self._given_up(wanted):
@@ -359,13 +382,17 @@ class WantedPeers:
             return
         dialer, retries = wanted.dialer, self._settings.retry_count
         why = str(error) if isinstance(error, DeliveryError | Rejected) else shown(str(error).rstrip("."))[1:-1]
+        if isinstance(error, Rejected | PeerIdentityMismatch):  # somebody has answered
+            wanted.refused = None
         if isinstance(error, Rejected) and is_final(error):
             wanted.refused = JoinRefused(error.code, error.text, wanted.address)
         final = is_final(error) or (isinstance(error, PeerIdentityMismatch) and wanted.reason is Reason.ASKED)
         stopped = dialer.state is DialerState.STOPPED
         if stopped or final or dialer.attempts == retries + 1:
             self._exhausted(wanted, error, why)
-        elif dialer.attempts <= retries and not wanted.reported:
+        elif wanted.reported:
+            self._report(wanted, error, why)
+        elif dialer.attempts <= retries:
             self._factory.log.warn(
                 "no link to {who} at {address}: {why}; retry {n} of {retries}",
                 who=wanted.who,
@@ -380,23 +407,48 @@ class WantedPeers:
         attempts, stopped = wanted.dialer.attempts, wanted.dialer.state is DialerState.STOPPED
         if stopped:
             self._factory.log.info("{address} is this node itself", address=wanted.address)
-        elif not wanted.reported:
-            self._factory.log.error(
-                "no link to {who} at {address} after {attempts}: {why}",
-                who=wanted.who,
-                address=wanted.address,
-                attempts="1 attempt" if attempts == 1 else f"{attempts} attempts",
-                why=why,
-            )
-        wanted.reported = True
+        else:
+            self._report(wanted, error, why)
         if wanted.reason is Reason.ASKED or stopped:
             self.drop(wanted)  # before anybody hears of it, who may try again at once
         if not isinstance(error, PeerIdentityMismatch):
             error = PeerUnreachable(wanted.node_id, attempts, why)
         self._unreachable(wanted, error)
 
+    def _report(self, wanted: Wanted, error: Exception, why: str) -> None:
+        """Say why a peer can't be linked: once of each kind of reason, until it is."""
+        is_first = not wanted.reported
+        kind, lasts = _kind(error)
+        if not wanted.is_news(kind):
+            return
+        if not is_first and not lasts:
+            self._factory.log.warn(
+                "still no link to {who} at {address}: {why}", who=wanted.who, address=wanted.address, why=why
+            )
+            return
+        attempts = wanted.dialer.attempts
+        self._factory.log.error(
+            "no link to {who} at {address} after {attempts}: {why}",
+            who=wanted.who,
+            address=wanted.address,
+            attempts="1 attempt" if attempts == 1 else f"{attempts} attempts",
+            why=why,
+        )
+
     def _drop_superfluous(self) -> None:
         """Forget the peers that were met longest ago when there are too many."""
         met = [wanted for wanted in self._wanted.values() if wanted.reason is Reason.MET]
         for wanted in met[: max(0, len(met) - self._settings.max_wanted)]:
             self.drop(wanted)
+
+
+def _kind(error: Exception) -> tuple[str, bool]:
+    """Return what kind of failure an error is, and whether it lasts until a person does something.
+
+    There are few kinds, whatever a stranger says.
+    """
+    if isinstance(error, PeerIdentityMismatch):
+        return "somebody else", True
+    if isinstance(error, Rejected):
+        return (error.code, True) if error.code in FINAL_CODES else ("rejected", False)
+    return "unreachable", False

@@ -11,6 +11,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from netlayer import PeerFactory
 from netlayer.addresses import Address
+from netlayer.bootstrap import BootstrapFactory
 from netlayer.errors import DeliveryError, PeerIdentityMismatch, PeerUnreachable, Rejected
 from netlayer.factory import LinkObserver
 from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
@@ -112,6 +113,74 @@ class LogTests(WantedTestCase):
         self.assertEqual(len([text for text in self.logged("info") if text.startswith("node 1: healed: peer 2")]), 1)
         self.assertEqual(wanted.status(0.0).state, "linked")
         self.assertEqual((wanted.reported, wanted.dialer.attempts), (False, 0))
+        other.stop()
+        self.settle()
+
+    def test_new_reason(self) -> None:
+        """Another kind of reason is told of once in an outage: one that lasts by an error, others by a warning."""
+        wrong_key = PeerIdentityMismatch("sha256:11", "sha256:22")
+        for error, level in (
+            (wrong_key, "error"),
+            (Rejected("bad-secret", "no"), "error"),
+            (Rejected("id-taken", "no", 5.0), "error"),
+            (Rejected("full", "no"), "warn"),
+        ):
+            _, endpoint = self.add(Reason.CONFIGURED, expected_id=2)
+            self.exhaust(endpoint)
+            self.events.clear()
+            for _ in range(50):
+                for each in (error, ConnectionRefusedError(), Rejected("id-taken", "no", 5.0)):
+                    endpoint.fail(each)
+                    self.reactor.advance(60.0)
+            texts = [text for text in self.logged(level) if text.endswith(f": {error}")]
+            self.assertEqual(len(texts), 1, error)
+            self.assertIn("no link to peer 2 at somewhere:1", texts[0])
+            self.assertLess(len(self.events), 3)
+            self.wanted.drop(self.wanted.of(2, None)[0])
+
+    def test_many_codes(self) -> None:
+        """Whoever refuses with ever new codes gets one line."""
+        _, endpoint = self.add(Reason.CONFIGURED, expected_id=2)
+        self.exhaust(endpoint)
+        self.events.clear()
+        for number in range(50):
+            endpoint.fail(Rejected(f"code-{number}", "no"))
+            self.reactor.advance(60.0)
+        self.assertEqual(len(self.events), 1)
+
+    def test_refused_later(self) -> None:
+        """A refusal counts until something else is answered there; no answer is none."""
+        wanted, endpoint = self.add(Reason.BOOTSTRAP)
+        for error, refused in (
+            (ConnectionRefusedError(), False),
+            (Rejected("bad-secret", "no"), True),
+            (ConnectionRefusedError(), True),
+            (PeerIdentityMismatch("one", "another"), False),
+            (Rejected("not-allowed", "no"), True),
+            (Rejected("full", "no"), False),
+        ):
+            endpoint.fail(error)
+            self.assertEqual(wanted.refused is not None, refused, error)
+            self.reactor.advance(60.0)
+
+    def test_bootstrap(self) -> None:
+        """A bootstrap node is called that, with its id as soon as it is known."""
+        other = BootstrapFactory(self.reactor, node_id=2)
+        self.successResultOf(other.listen(self.listening_at(8002)))
+        wanted, _ = self.add(Reason.BOOTSTRAP, self.address(8002))
+        pump = self.connect()
+        self.settle()
+        wanted.endpoint = endpoint = Endpoint()
+        self.cut(pump)
+        self.reactor.advance(1.0)
+        self.exhaust(endpoint)
+        (error,) = self.logged("error")
+        self.assertIn("no link to the bootstrap node (id 2) at somewhere:1 after 3 attempts: ", error)
+        self.link(self.node, other)
+        self.assertEqual(
+            [text for text in self.logged("info") if "healed" in text],
+            ["node 1: healed: the bootstrap node (id 2) at somewhere:1 is linked again"],
+        )
         other.stop()
         self.settle()
 

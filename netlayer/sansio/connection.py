@@ -57,6 +57,7 @@ class Connection:
     :param dialed: whether this end dialed.
     :param expected_id: the node id that was dialed, if one was.
     :ivar remote: what the other end said about itself; None before HELLO or WELCOME.
+    :ivar has_refused: whether the other end was told REJECT.
     :ivar observed: the dialer's address as the listener saw it.
     :ivar is_parting: whether a GOODBYE was said or is about to be: the session ends with this connection.
     :ivar goodbye_received: the peer's GOODBYE, or None.
@@ -70,6 +71,7 @@ class Connection:
         self.state = State.SECURING
         self.fingerprint = b""
         self.remote: RemoteNode | None = None
+        self.has_refused = False
         self.observed: NetAddress | None = None
         self.bytes_received = 0
         self.bytes_sent = 0
@@ -151,6 +153,7 @@ class Connection:
             return []
         if self.state not in (State.SECURING, State.AWAITING_WELCOME):  # there, the other end is not listening yet
             self._say(Reject(code, text, retry_after))
+            self.has_refused = True
         return self._close(Rejected(code, text, retry_after))
 
     def select(self) -> None:

@@ -18,6 +18,7 @@ from netlayer.wire.frames import encode_frame
 
 __all__ = [
     "DATA_HEADER_SIZE",
+    "FINAL_CODES",
     "FIRST_OPTIONAL_TYPE",
     "MAX_RECORDS",
     "MAX_TEXT",
@@ -123,6 +124,18 @@ class RejectCode:
     SELF = "self"
     PROTOCOL_VIOLATION = "protocol-violation"
 
+
+#: Refusals that another try will not change soon.
+FINAL_CODES = frozenset(
+    {
+        RejectCode.VERSION,
+        RejectCode.NETWORK,
+        RejectCode.BAD_SECRET,
+        RejectCode.NOT_ALLOWED,
+        RejectCode.BANNED,
+        RejectCode.ID_TAKEN,
+    }
+)
 
 Role: TypeAlias = Literal["peer", "bootstrap"]
 

@@ -34,7 +34,7 @@ class SecretTests(NetworkTestCase):
         """Return the error with which a node does not join, having seen that the bootstrap node tells the same."""
         refused = await self.expect(JoinRefused, self.make(5, bootstrap, **options).start_node())
         if isinstance(bootstrap, BootstrapMember):
-            await until(lambda: self.logged("debug", node=1, containing=f"ended: rejected: {refused.code}"))
+            await until(lambda: self.logged("info", node=1, containing=f" rejected: {refused.code}"))
             self.assertEqual((bootstrap.get_peers(), bootstrap.hooks), ([], []))
         return refused
 
@@ -74,6 +74,7 @@ class SecretTests(NetworkTestCase):
         refused = await self.refusal(bootstrap, network_secret=SECRET)
         self.assertEqual(refused.code, RejectCode.BAD_SECRET)
         self.assertIn("the listener has not proven", refused.text)
+        self.assertTrue(self.logged("info", node=1, containing="has refused this node: rejected: bad-secret"))
 
     async def test_rotation(self) -> None:
         """A secret is replaced while the network runs: all accept the new one, then prove it, then drop the old."""
@@ -114,7 +115,7 @@ class SecretTests(NetworkTestCase):
             again = await self.stranger(bootstrap, identity=identity)
             again.say(hello)
             self.assertEqual((await again.refused()).code, RejectCode.BAD_SECRET)
-        self.assertEqual(len(self.logged("debug", node=1, containing="ended: rejected: bad-secret")), 2)
+        self.assertEqual(len(self.logged("info", node=1, containing="was rejected: bad-secret")), 2)
 
     async def test_relay(self) -> None:
         """Who sits between two nodes and passes their bytes on inside its own TLS convinces neither."""
@@ -125,7 +126,7 @@ class SecretTests(NetworkTestCase):
             self.make(5, (HOST, relay), network_secret=SECRET, settings=settings(retry_count=0)).start_node(),
         )
         self.assertEqual(refused.code, RejectCode.BAD_SECRET)
-        self.assertTrue(self.logged("debug", node=1, containing="ended: rejected: bad-secret"))
+        self.assertTrue(self.logged("info", node=1, containing="was rejected: bad-secret"))
         self.assertEqual((bootstrap.get_peers(), bootstrap.hooks), ([], []))
 
     async def test_relay_with_pin(self) -> None:
@@ -233,7 +234,7 @@ class AllowListTests(NetworkTestCase):
             node = self.make(node_id, bootstrap, identity=identity)
             refused = await self.expect(JoinRefused, node.start_node())
             self.assertEqual(refused.code, RejectCode.NOT_ALLOWED)
-            await until(lambda: self.logged("debug", node=1, containing="ended: rejected: not-allowed"))
+            await until(lambda: self.logged("info", node=1, containing="was rejected: not-allowed"))
             self.events.clear()
 
     async def test_secret_too(self) -> None:
@@ -250,7 +251,7 @@ class AllowListTests(NetworkTestCase):
                 JoinRefused, self.make(2, bootstrap, identity=identity, network_secret=secret).start_node()
             )
             self.assertEqual(refused.code, code)
-            await until(lambda code=code: self.logged("debug", node=1, containing=f"ended: rejected: {code}"))
+            await until(lambda code=code: self.logged("info", node=1, containing=f"was rejected: {code}"))
             self.events.clear()
         node = await self.start(2, bootstrap, identity=keys[2], network_secret=SECRET, allowlist=allowed)
         self.assertTrue(node.status.joined)
@@ -262,7 +263,7 @@ class AllowListTests(NetworkTestCase):
         node = self.make(2, bootstrap, identity=identity, allowlist=self.write_list((2, identity)))
         refused = await self.expect(JoinRefused, node.start_node())
         self.assertEqual(refused.code, RejectCode.NOT_ALLOWED)
-        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: not-allowed"))
+        await until(lambda: self.logged("info", node=1, containing="has refused this node: rejected: not-allowed"))
         self.assertEqual(bootstrap.get_peers(), [])
 
     async def test_damaged_list(self) -> None:
@@ -278,7 +279,7 @@ class AllowListTests(NetworkTestCase):
             refused = await self.expect(JoinRefused, self.make(2, bootstrap, identity=identity).start_node())
             self.assertEqual(refused.code, RejectCode.NOT_ALLOWED)
             self.assertTrue(self.logged("error", node=1, containing=words))
-            await until(lambda: self.logged("debug", node=1, containing="ended: rejected: not-allowed"))
+            await until(lambda: self.logged("info", node=1, containing="was rejected: not-allowed"))
             self.events.clear()
 
 

@@ -27,6 +27,7 @@ from netlayer.errors import (
     UnknownPeer,
     UnsupportedData,
 )
+from netlayer.identity import fingerprint_text
 from netlayer.wire.messages import Goodbye, MessageType, Reject, encode_data
 from tests.integration.network import HOST, Member, NetworkTestCase, reactor, settings, turns, until
 from tests.integration.stranger import Stranger
@@ -694,7 +695,7 @@ class JoinTests(NetworkTestCase):
         second = self.make(2, bootstrap)
         error = await self.expect(JoinRefused, second.start_node())
         self.assertEqual((error.code, error.address), ("id-taken", f"{HOST}:{bootstrap.port}"))
-        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: id-taken"))
+        await until(lambda: self.logged("info", node=1, containing="was rejected: id-taken"))
         self.assertEqual(second.status.state, "stopped")
         self.assertTrue(first.status.joined)
         self.assertEqual(bootstrap.get_peers(), [first.info])
@@ -727,7 +728,7 @@ class JoinTests(NetworkTestCase):
         bootstrap = await self.bootstrap()
         error = await self.expect(JoinRefused, self.make(1, bootstrap).start_node())
         self.assertEqual(error.code, "id-taken")
-        await until(lambda: self.logged("debug", containing="ended: rejected: id-taken"))
+        await until(lambda: self.logged("info", containing="was rejected: id-taken"))
 
     async def test_other_network(self) -> None:
         """A bootstrap node of another network."""
@@ -735,7 +736,7 @@ class JoinTests(NetworkTestCase):
         error = await self.expect(JoinRefused, self.make(2, bootstrap).start_node())
         self.assertEqual(error.code, "network")
         self.assertIn("network", str(error))
-        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: network"))
+        await until(lambda: self.logged("info", node=1, containing="was rejected: network"))
 
     async def test_other_version(self) -> None:
         """A bootstrap node that speaks other versions only."""
@@ -773,7 +774,49 @@ class JoinTests(NetworkTestCase):
         node = await self.start(2, other)
         self.assertFalse(node.status.joined)
         self.assertEqual(len(self.logged("error", node=2, containing="is no bootstrap node")), 1)
+        (status,) = node.status.bootstraps
+        self.assertEqual((status.state, status.node_id), ("mistaken", 3))
+        self.assertEqual(status.last_error, "node 3 answers there, which is no bootstrap node")
         await node.send_data(3, b"x")
+
+    async def test_is_no_bootstrap_for_long(self) -> None:
+        """It goes on when another outage ends in such a node; a bootstrap node that comes there in the end is taken."""
+        port, identity = await self.free_port(), self.stored_identity()
+        node = await self.start(2, (HOST, port), settings=settings(retry_count=0))
+        for _ in range(2):
+            other = await self.start(3, port=port, identity=identity)
+            await until(lambda: node.status.bootstraps[0].state == "mistaken")
+            await other.shutdown()
+            await until(lambda: node.status.bootstraps[0].state != "mistaken")
+        self.assertEqual(len(self.logged("error", node=2, containing="is no bootstrap node")), 1)
+        self.assertEqual(self.logged("info", node=2, containing="healed: the bootstrap node"), [])
+        await self.bootstrap(1, port=port)
+        await node.when_joined()
+        self.assertEqual([wanted.state for wanted in node.status.bootstraps], ["linked"])
+        self.assertEqual(len(self.logged("info", node=2, containing="healed: the bootstrap node (id 1) at")), 1)
+
+    async def test_bootstrap_is_another(self) -> None:
+        """A bootstrap node that is lost while the node runs, and another one in its place: an ERROR names both keys."""
+        first, second = self.stored_identity(), self.stored_identity()
+        bootstrap = await self.bootstrap(1, identity=first)
+        node = await self.start(2, bootstrap, settings=settings(retry_count=0))
+        await bootstrap.shutdown()
+        await until(lambda: self.logged("error", node=2, containing="no link to the bootstrap node (id 1) at"))
+        await self.bootstrap(1, port=bootstrap.port, identity=second)
+        keys = [fingerprint_text(identity.fingerprint) for identity in (first, second)]
+        await until(lambda: self.logged("error", node=2, containing=f"expected {keys[0]} there, but found {keys[1]}"))
+        attempts = node.status.bootstraps[0].attempts
+        await until(lambda: node.status.bootstraps[0].attempts > attempts + 2)
+        self.assertEqual(len(self.logged("error", node=2)), 2)
+
+    async def test_refused_later(self) -> None:
+        """A bootstrap node that comes later than the node, and refuses it: both tell why."""
+        port = await self.free_port()
+        node = await self.start(2, (HOST, port), settings=settings(retry_count=0))
+        await self.bootstrap(1, port=port, network_secret="a secret of this network")
+        await until(lambda: self.logged("error", node=2, containing="rejected: bad-secret"))
+        key = fingerprint_text(node.factory.identity.fingerprint)
+        await until(lambda: self.logged("info", node=1, containing=f"with the key {key} was rejected: bad-secret"))
 
     async def test_mute_bootstrap(self) -> None:
         """A bootstrap node that never answers a registration: the start ends all the same."""

@@ -202,7 +202,7 @@ class BindingTests(IdsTestCase):
         await until(lambda: "banned" in str(node.status.bootstraps[0].last_error))
         for node_id in (2, 6):
             self.assertTrue(self.logged("warn", node=1, containing=f"peer {node_id} is refused: this key is banned"))
-        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: banned"))
+        await until(lambda: self.logged("info", node=1, containing="was rejected: banned"))
         self.assertEqual((await self.refusal(self.make(2, bootstrap))).code, RejectCode.ID_TAKEN)
         self.assertEqual((await self.refusal(self.make(5, bootstrap, identity=key))).code, RejectCode.BANNED)
         file.lift(key.fingerprint)

@@ -164,7 +164,7 @@ class SelectionTests(FactoryTestCase):
         second.say(second.hello(boot=8))
         reject = await second.refused()
         self.assertEqual((reject.code, reject.retry_after), (RejectCode.ID_TAKEN, 2.0))
-        await until(lambda: self.logged("debug", node=2, containing="ended: rejected: id-taken"))
+        await until(lambda: self.logged("info", node=2, containing="was rejected: id-taken"))
         self.assertFalse(first.closed)
 
     async def test_nothing_counts_on_a_losing_connection(self) -> None:
@@ -765,7 +765,7 @@ class IdTests(NetworkTestCase):
         await node.shutdown()
         error = await self.expect(JoinRefused, self.make(2, bootstrap).start_node())
         self.assertEqual(error.code, "id-taken")
-        await until(lambda: self.logged("debug", node=1, containing="ended: rejected: id-taken"))
+        await until(lambda: self.logged("info", node=1, containing="was rejected: id-taken"))
         await self.start(2, bootstrap, identity=identity)
 
     async def test_other_id_of_the_same_key(self) -> None:

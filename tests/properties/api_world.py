@@ -446,7 +446,8 @@ class World:
             none = status.listening is None and not status.links and not status.joined
             demand(none, "{} does nothing while it is {}: {}", program, status.state, status)
         for wanted in (*status.bootstraps, *status.wanted):
-            demand(wanted.state in ("linked", "dialing", "waiting", "stopped"), "{} dials: {}", program, wanted)
+            states = ("linked", "mistaken", "dialing", "waiting", "stopped")
+            demand(wanted.state in states, "{} dials: {}", program, wanted)
             demand((wanted.state == "waiting") == (wanted.next_attempt_in is not None), "{} dials: {}", program, wanted)
         keys = [link.fingerprint for link in status.links]
         ids = [link.peer.node_id for link in status.links]
