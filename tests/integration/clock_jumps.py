@@ -1,7 +1,7 @@
 """Linked nodes whose wall clocks are set forward and back, by an hour and by a day, every second.
 
 ``python -m tests.integration.clock_jumps --seconds 30`` is the long run. It has real processes, one for each way in
-which netlayer runs a reactor, whose clocks are faked by libfaketime (``apt-get install faketime``). The suite has a
+which netlayer runs a reactor, whose clocks are faked by libfaketime (``apt-get install faketime``). The checks have a
 short one, for which Python's ``time.time`` is replaced before anything else is imported, so that it needs no package.
 """
 

@@ -54,11 +54,10 @@ FAULTS = ("kill", "leave", "freeze", "reset", "fin", "bootstrap")
 class Soak:
     """A bootstrap node and other nodes, in processes.
 
-    :param settings: those that are not the default ones.
     :ivar faults: how often each fault was made.
     """
 
-    def __init__(self, reactor: Any, *, seed: int, nodes: int, settings: dict[str, float] | None = None) -> None:
+    def __init__(self, reactor: Any, *, seed: int, nodes: int) -> None:
         self._reactor = reactor
         self._rng = random.Random(seed)
         self._directory = Path(tempfile.mkdtemp(prefix="netlayer-soak-"))
@@ -78,7 +77,6 @@ class Soak:
                 listen=[HOST, ports[n - 1]],
                 advertise=None,
                 bootstraps=[] if n == BOOTSTRAP else [[HOST, ports[0]]],
-                settings=settings or {},
                 network_secret="the secret of a long run",
             )
             for n in range(1, nodes + 2)

@@ -1,4 +1,4 @@
-"""A long run made short, and the tools by which it is judged."""
+"""The tools by which long runs are judged."""
 
 from __future__ import annotations
 
@@ -11,27 +11,6 @@ from tests.integration.faults.flatness import growth
 from tests.integration.faults.journal import Journal, JournalReader
 from tests.integration.faults.ledger import Life
 from tests.integration.faults.tally import Sums, Tally, TallyReader, judge
-from tests.integration.network import NetworkTestCase, reactor
-from tests.integration.soak import Soak
-
-#: Dead connections are noticed soon, as there are seconds only.
-SETTINGS = {"ping_after": 0.5, "dead_after": 2.0, "probe_timeout": 0.5, "backoff_first": 0.05, "backoff_cap": 0.5}
-
-
-class SoakTests(NetworkTestCase):
-    timeout = 120
-
-    async def test_short(self) -> None:
-        """Some seconds of what otherwise goes on for an hour: no packet is lost without a word, all link again."""
-        soak = Soak(reactor, seed=5, nodes=2, settings=SETTINGS)
-        self.addCleanup(soak.close)
-        await soak.start()
-        await soak.soak(seconds=3.0, every=0.9, freeze=2.0, samples=6)
-        sums = soak.sums()
-        self.assertEqual((sums.faults, soak.tracebacks()), ([], []))
-        self.assertGreater(sums.counts["handled"], 100)
-        self.assertGreaterEqual(sum(soak.faults.values()), 2)
-        self.assertGreater(soak.measured()[2][-1]["Connection"], 0)
 
 
 class FlatnessTests(SynchronousTestCase):
