@@ -78,6 +78,7 @@ class Soak:
                 advertise=None,
                 bootstraps=[] if n == BOOTSTRAP else [[HOST, ports[0]]],
                 network_secret="the secret of a long run",
+                settings={},
             )
             for n in range(1, nodes + 2)
         }
