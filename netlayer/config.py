@@ -220,7 +220,11 @@ class Settings:
     )
 
     max_handshakes: int = _setting(
-        256, "connections", "strangers under way; the oldest is dropped for room", "bounds what they cost", least=1
+        256,
+        "connections",
+        "strangers under way; for room the oldest are dropped, silent ones first",
+        "bounds what they cost",
+        least=1,
     )
     max_handshakes_per_address: int = _setting(
         8,

@@ -147,6 +147,11 @@ class Driver(Protocol):
         return self._attempt is not None
 
     @property
+    def is_silent(self) -> bool:
+        """Whether the other end has said nothing yet by which the handshake could begin."""
+        return self.state is State.SECURING and self.factory.security.is_silent(self.transport)
+
+    @property
     def state(self) -> State:
         """Where the connection stands."""
         return self._connection.state

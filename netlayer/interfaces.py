@@ -102,6 +102,12 @@ class ISecurity(Interface):
         A protocol that provides ``IHandshakeListener`` is told when it is, as listening ones are.
         """
 
+    def is_silent(transport: ITransport) -> bool:
+        """Tell whether the other end has said nothing yet by which the handshake could begin.
+
+        :param transport: the one of the protocol inside.
+        """
+
     def binding(transport: ITransport) -> bytes:
         """Return 32 bytes that both ends have derived from their connection, and that nobody else can know.
 

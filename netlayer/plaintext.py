@@ -52,6 +52,11 @@ class Plaintext:
         connecting: Deferred[IProtocol] = endpoint.connect(_Wrapper(factory, self._preamble))
         return connecting
 
+    def is_silent(self, transport: ITransport) -> bool:
+        """Tell whether the other end has not said its fingerprint yet."""
+        assert isinstance(transport, _Channel)
+        return transport.fingerprint is None
+
     def binding(self, transport: ITransport) -> bytes:
         """Return 32 zero bytes: a connection in plain text has no secret of its own."""
         return bytes(32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
@@ -29,7 +30,8 @@ OTHER_FILES = 128
 class Strangers:
     """The strangers of one node.
 
-    When there are too many, those that have taken longest are dropped: an honest node is through in milliseconds.
+    When there are too many, those that have taken longest are dropped: an honest node is through in milliseconds. Those
+    that say nothing go first, but only if half of the others are younger: what a newcomer says has to be read first.
     """
 
     def __init__(self, node_id: int, settings: Settings, clock: IReactorTime) -> None:
@@ -62,14 +64,14 @@ class Strangers:
         if self._most_files is not None:
             most = min(most, max(1, self._most_files - (connections - len(self._by_age))))
         if len(self._by_age) > most:
-            next(iter(self._by_age))._abort(LinkLost("too many handshakes are under way"))
+            _dispensable(self._by_age)._abort(LinkLost("too many handshakes are under way"))
         host = _counted_host(protocol.transport.getPeer())
         if host is None:
             return
         from_there = self._by_host.setdefault(host, {})
         from_there[protocol] = None
         if len(from_there) > self._settings.max_handshakes_per_address:
-            next(iter(from_there))._abort(LinkLost("too many handshakes from this address are under way"))
+            _dispensable(from_there)._abort(LinkLost("too many handshakes from this address are under way"))
 
     def ended(self, protocol: Driver, reason: Exception) -> None:
         """A connection has ended before it was a link."""
@@ -131,6 +133,12 @@ class Strangers:
 
     def _offender(self, protocol: Driver) -> Hashable:
         return protocol.fingerprint or _counted_host(protocol.transport.getPeer())
+
+
+def _dispensable(strangers: dict[Driver, None]) -> Driver:
+    """Return whom to drop of some strangers, the oldest of whom stand first."""
+    older = islice(strangers, len(strangers) // 2)
+    return next((stranger for stranger in older if stranger.is_silent), None) or next(iter(strangers))
 
 
 def _counted_host(address: Any) -> str | None:

@@ -40,6 +40,8 @@ __all__ = ["ALPN", "MutualTLS", "proven_fingerprint", "tune_socket", "why_lost"]
 
 #: The one name for all versions; they are negotiated in HELLO, so that a refusal can be said.
 ALPN = b"netlayer"
+#: OpenSSL's name for the state before the ClientHello.
+_NOTHING_CAME = b"before SSL initialization"
 
 
 class Certified(Protocol):
@@ -69,6 +71,11 @@ class MutualTLS:
         """Connect to `endpoint`. The Deferred fires when TCP stands, before TLS does."""
         connecting: Deferred[IProtocol] = endpoint.connect(_Wrapper(self, True, factory, self._clock))
         return connecting
+
+    def is_silent(self, transport: ITransport) -> bool:
+        """Tell whether no ClientHello has come, nor waits in the socket: in a flood a turn of the reactor is long."""
+        state: bytes = transport.getHandle().get_state_string()  # type: ignore[attr-defined] # of ISystemHandle
+        return state == _NOTHING_CAME and not _has_unread(transport)
 
     def proven_fingerprint(self, transport: ITransport) -> bytes:
         """Return the fingerprint that the other end has proven; see :func:`proven_fingerprint`."""
@@ -120,10 +127,24 @@ def tune_socket(transport: Any, *, dead_after: float) -> None:
     set_no_delay = getattr(transport, "setTcpNoDelay", None)
     if set_no_delay is not None:
         set_no_delay(True)
-    raw = getattr(getattr(transport, "transport", None), "socket", None)
-    if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(raw, socket.socket):
+    raw = _socket(transport)
+    if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = int(max(dead_after, 15.0) * 1000)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def _has_unread(transport: Any) -> bool:
+    raw = _socket(transport)
+    try:
+        return raw is not None and bool(raw.recv(1, socket.MSG_PEEK))
+    except OSError:  # nothing is there, or never will be
+        return False
+
+
+def _socket(transport: Any) -> socket.socket | None:
+    """Return the socket beneath TLS, if there is one."""
+    raw = getattr(getattr(transport, "transport", None), "socket", None)
+    return raw if isinstance(raw, socket.socket) else None
 
 
 def why_lost(reason: Failure) -> str:

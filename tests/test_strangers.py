@@ -12,11 +12,13 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from netlayer import PeerService, Settings
+from netlayer import PeerService, Settings, plaintext
 from netlayer.strangers import OTHER_FILES, Strangers
 from netlayer.testing import SimulatedHost, SimulatedInternet
 
 SECRET = "the secret of the network"
+#: What a simulated connection begins with: who is there.
+PREAMBLE = plaintext._MAGIC + bytes(32)
 
 
 class Stranger(Protocol):
@@ -94,6 +96,20 @@ class ConnectionsTests(StrangersTestCase):
         (another,) = self.connect(self.elsewhere)
         self.assertFalse(another.closed)
         self.assertEqual(sum(stranger.closed for stranger in strangers), 1)
+
+    def test_silent_ones_first(self) -> None:
+        """Who has said something stays while there are others to drop, who have not, and were not the last to come."""
+        (speaker,) = self.connect(self.elsewhere, say=PREAMBLE)
+        silent = self.connect(self.elsewhere, 20)
+        self.assertFalse(speaker.closed)
+        self.assertEqual(sum(stranger.connected and not stranger.closed for stranger in silent), 7)
+
+    def test_newcomer(self) -> None:
+        """Who has not had the time to say anything is not dropped for that."""
+        speakers = self.connect(self.elsewhere, 8, say=PREAMBLE)
+        (newcomer,) = self.connect(self.elsewhere)
+        self.assertFalse(newcomer.closed)
+        self.assertEqual(sum(stranger.closed for stranger in speakers), 1)
 
     def test_honest_gets_in(self) -> None:
         """A node gets in while an address holds all its places."""
