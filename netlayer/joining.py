@@ -14,7 +14,8 @@ from netlayer.driver import Driver
 from netlayer.errors import NodeStopped, RemoteProtocolError
 from netlayer.factory import PeerFactory
 from netlayer.sansio.tickets import Claim
-from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint, met_key
+from netlayer.wanted import Reason, Wanted, client_endpoint, met_key
+from netlayer.wanted_peers import WantedPeers
 from netlayer.wire.messages import Peers, Record, Register, Registered, Ticket
 
 __all__ = ["FirstAnswer", "Joining"]

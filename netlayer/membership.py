@@ -14,7 +14,8 @@ from netlayer.factory import LinkObserver, PeerFactory
 from netlayer.joining import FirstAnswer, Joining
 from netlayer.listening import Listening
 from netlayer.remote import Remote
-from netlayer.wanted import Reason, Wanted, WantedPeers
+from netlayer.wanted import Reason, Wanted
+from netlayer.wanted_peers import WantedPeers
 from netlayer.wire.messages import NetAddress, Peers, Registered
 
 __all__ = ["Membership"]

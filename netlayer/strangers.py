@@ -113,23 +113,16 @@ class Strangers:
         return self._violations.is_refused(fingerprint, self._clock.seconds())
 
     def _tell_refusal(self, protocol: Driver, reason: Rejected) -> None:
-        node_id, key = protocol.introduction.node_id, fingerprint_text(protocol.fingerprint)
+        fields: dict[str, Any] = {
+            "peer": protocol.introduction.node_id,
+            "address": protocol.address,
+            "key": fingerprint_text(protocol.fingerprint),
+            "reason": reason,
+        }
         if protocol.has_refused:
-            self._log.info(
-                "peer {peer} at {address} with the key {key} was {reason}",
-                peer=node_id,
-                address=protocol.address,
-                key=key,
-                reason=reason,
-            )
+            self._log.info("peer {peer} at {address} with the key {key} was {reason}", **fields)
         else:
-            self._log.info(
-                "peer {peer} at {address} with the key {key} has refused this node: {reason}",
-                peer=node_id,
-                address=protocol.address,
-                key=key,
-                reason=reason,
-            )
+            self._log.info("peer {peer} at {address} with the key {key} has refused this node: {reason}", **fields)
 
     def _offender(self, protocol: Driver) -> Hashable:
         return protocol.fingerprint or _counted_host(protocol.transport.getPeer())

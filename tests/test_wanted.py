@@ -14,7 +14,8 @@ from netlayer.addresses import Address
 from netlayer.bootstrap import BootstrapFactory
 from netlayer.errors import DeliveryError, PeerIdentityMismatch, PeerUnreachable, Rejected
 from netlayer.factory import LinkObserver
-from netlayer.wanted import Reason, Wanted, WantedPeers, client_endpoint
+from netlayer.wanted import Reason, Wanted, client_endpoint
+from netlayer.wanted_peers import WantedPeers
 from tests.memory import MemoryTestCase
 
 

@@ -24,7 +24,7 @@ class OutagesTests(SynchronousTestCase):
         """So it is for each kind of outage of each victim, be it short or long."""
         for seed, kind in enumerate(OUTAGES):
             for victim, names in VICTIMS.items():
-                for seconds in (1.0, 16.0, 600.0):
+                for seconds in (1.0, 5.0, 14.0, 16.0, 29.0, 61.0, 121.0, 600.0):
                     with self.subTest(kind=kind, victim=victim, seconds=seconds):
                         Fixed.planned = outage(kind, names, ["bootstrap1", "node1", "node2"], 10.0, seconds)
                         Fixed(seed).run()
