@@ -1,6 +1,7 @@
 """Every exception of netlayer: fields first, sentences built from them.
 
-Code that catches an error reads its fields; people read ``str(error)``. All derive from :class:`NetlayerError`.
+Code that catches an error reads its fields; people read ``str(error)``. All derive from :class:`NetlayerError`. The
+repr is that of every exception: its class and its fields in order.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class NetlayerError(Exception):
     """The root of every error that netlayer raises."""
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class ConfigurationError(NetlayerError, ValueError):
     """A node, a service or a setting was described wrongly; nothing was started."""
 
@@ -73,7 +74,7 @@ class ConfigurationError(NetlayerError, ValueError):
         return self.reason
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class ListenError(NetlayerError):
     """The listening address could not be taken.
 
@@ -88,7 +89,7 @@ class ListenError(NetlayerError):
         return f"cannot listen on {self.address}: {self.reason}"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class JoinRefused(NetlayerError):
     """A proven bootstrap node refuses this node for good.
 
@@ -134,7 +135,7 @@ class NodeStopped(LifeCycleError, DeliveryError):
         return "this node was shut down"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class InvalidPeer(DeliveryError, ValueError):
     """What was given as a peer is none: malformed, out of range, or this node itself.
 
@@ -148,7 +149,7 @@ class InvalidPeer(DeliveryError, ValueError):
         return f"{described(self.peer)} is not a peer to send to: {self.reason}"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class UnsupportedData(DeliveryError, TypeError):
     """The value can't be carried; nothing was sent.
 
@@ -162,7 +163,7 @@ class UnsupportedData(DeliveryError, TypeError):
         return f"{self.where} can't be sent: {self.reason}"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class PacketTooLarge(DeliveryError):
     """The packet is over the limit of this node or of its peer; nothing was sent.
 
@@ -180,7 +181,7 @@ class PacketTooLarge(DeliveryError):
         return f"{exceeded} for structured values; bytes and text may be larger" if self.structured else exceeded
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class UnknownPeer(DeliveryError):
     """Neither a link nor an address is known for this id."""
 
@@ -190,7 +191,7 @@ class UnknownPeer(DeliveryError):
         return f"no address is known for peer {self.peer_id}"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class PeerUnreachable(DeliveryError):
     """The peer could not be linked; the packet was never written.
 
@@ -207,7 +208,7 @@ class PeerUnreachable(DeliveryError):
         return f"{_peer(self.peer_id)} can't be reached ({times}): {self.reason}"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class PeerIdentityMismatch(DeliveryError):
     """Somebody else answers where the peer was expected.
 
@@ -222,7 +223,7 @@ class PeerIdentityMismatch(DeliveryError):
         return f"expected {self.expected} there, but found {self.found}"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class PeerLost(DeliveryError):
     """The session with the peer ended while the packet was under way: its outcome is unknown.
 
@@ -236,7 +237,7 @@ class PeerLost(DeliveryError):
         return f"{_peer(self.peer_id)} was lost ({self.reason}); the packet may or may not have been handled"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class DeliveryTimeout(DeliveryError):
     """No receipt came in time: the outcome is unknown if the packet was written.
 
@@ -253,7 +254,7 @@ class DeliveryTimeout(DeliveryError):
         return f"no receipt for the packet to {_peer(self.peer_id)} within {self.seconds:g} s; {outcome}"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class QueueFull(DeliveryError):
     """The peer takes packets more slowly than they are sent; this one was not queued.
 
@@ -269,7 +270,7 @@ class QueueFull(DeliveryError):
         return f"the send queue of {_peer(self.peer_id)} is full ({self.queued} of {self.limit} bytes)"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class HandlerFailed(DeliveryError):
     """The packet arrived, and the peer's handler raised.
 
@@ -287,7 +288,7 @@ class ProtocolError(NetlayerError):
     """The wire protocol was violated."""
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class LocalProtocolError(ProtocolError):
     """Our own side asked a protocol object for something that its state does not allow."""
 
@@ -297,7 +298,7 @@ class LocalProtocolError(ProtocolError):
         return self.reason
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class RemoteProtocolError(ProtocolError):
     """The peer sent what the protocol does not allow. The only error that bytes from the network cause."""
 
@@ -307,7 +308,7 @@ class RemoteProtocolError(ProtocolError):
         return self.reason
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class Rejected(NetlayerError):
     """The other end answered REJECT instead of WELCOME or SELECT.
 
@@ -324,7 +325,7 @@ class Rejected(NetlayerError):
         return f"rejected: {self.code} ({shown(self.text)})" if self.text else f"rejected: {self.code}"
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class LinkLost(NetlayerError):
     """A connection ended; what :meth:`netlayer.PeerProtocol.peer_lost` is given.
 

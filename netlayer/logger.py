@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from logging.handlers import RotatingFileHandler
 from os import PathLike
 from types import FrameType
 from typing import Any, cast
@@ -47,6 +46,8 @@ def configure_logging(path: str | PathLike[str] | None = "network.log", level: i
     errors.setLevel(logging.ERROR)
     handlers: list[logging.Handler] = [errors]
     if path is not None:
+        from logging.handlers import RotatingFileHandler  # here, as it brings in much that others don't need
+
         try:
             handlers.append(RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8"))
         except OSError as error:

@@ -36,8 +36,6 @@ from netlayer.membership import Membership
 from netlayer.peer import PeerProtocol
 from netlayer.sending import Sending
 from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
-from netlayer.stores.file import BINDINGS_FILE
-from netlayer.stores.sqlite import SQLiteStore
 from netlayer.wanted import Reason, Wanted, Where, bootstrap, configured_peer
 
 __all__ = ["BootstrapService", "PeerService"]
@@ -399,6 +397,9 @@ class BootstrapService(PeerService):
 
     def _factory_options(self) -> dict[str, Any]:
         if self._store is None and self._data_directory is not None:
+            from netlayer.stores.file import BINDINGS_FILE  # here, as most programs keep no bindings and need no SQLite
+            from netlayer.stores.sqlite import SQLiteStore
+
             self._store = SQLiteStore(self._data_directory.path / BINDINGS_FILE)
         return {"store": self._store}
 

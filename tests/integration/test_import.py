@@ -41,9 +41,9 @@ class ImportTests(SynchronousTestCase):
         """Importing netlayer costs a Twisted program with TLS at most 30 % more processor time to start."""
         twisted = "import twisted.internet.reactor, twisted.internet.ssl"
         cpu_seconds("import netlayer")
-        ours = theirs = float("inf")
-        for _ in range(9):  # what else the machine does only adds, so the least of each tells best
-            ours, theirs = min(ours, cpu_seconds("import netlayer")), min(theirs, cpu_seconds(twisted))
-            if ours < 1.3 * theirs:
+        ours = theirs = 0.0
+        for count in range(1, 10):  # in turns, since what else the machine does slows both
+            ours, theirs = ours + cpu_seconds("import netlayer"), theirs + cpu_seconds(twisted)
+            if count >= 3 and ours < 1.3 * theirs:
                 break
         self.assertLess(ours, 1.3 * theirs)
