@@ -21,6 +21,7 @@ __all__ = [
     "parse_address",
     "parse_node_id",
     "parse_peer",
+    "shown_address",
 ]
 
 #: Ids fit a signed 64-bit column of any database.
@@ -104,6 +105,11 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def shown_address(address: Any) -> str:
+    """Return a transport's address as it is shown to people."""
+    return str(Address(address.host, address.port)) if hasattr(address, "port") else str(address)
 
 
 def is_any(host: str) -> bool:

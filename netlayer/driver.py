@@ -17,7 +17,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netlayer.addresses import Address, PeerInfo, carried, is_loopback
+from netlayer.addresses import PeerInfo, carried, is_loopback, shown_address
 from netlayer.alarm import Alarm
 from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
@@ -33,6 +33,7 @@ from netlayer.tls import tune_socket, why_lost
 from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Register, Registered, RejectCode
 
 if TYPE_CHECKING:
+    from netlayer.acceptor import AcceptedConnection
     from netlayer.attempt import Attempt
     from netlayer.factory import PeerFactory
 
@@ -55,6 +56,7 @@ class Driver(Protocol):
 
     def __init__(self) -> None:
         self._attempt: Attempt | None = None  # set by the factory on what it dials
+        self._accepted: AcceptedConnection | None = None  # what it came by, unless it was dialed
         self._remote: Remote | None = None
         self.succession: Succession | None = None  # what the other end has shown of its former keys, unchecked
         self._ready = False
@@ -79,7 +81,7 @@ class Driver(Protocol):
             local=factory.local_on(self),
             settings=factory.settings,
             dialed=attempt is not None,
-            now=self._clock.seconds(),
+            now=self._accepted.since if self._accepted is not None else self._clock.seconds(),
             expected_id=attempt.expected_id if attempt is not None else None,
         )
         tune_socket(self.transport, dead_after=factory.settings.dead_after)
@@ -145,11 +147,6 @@ class Driver(Protocol):
     def dialed(self) -> bool:
         """Whether this end dialed."""
         return self._attempt is not None
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether the other end has said nothing yet by which the handshake could begin."""
-        return self.state is State.SECURING and self.factory.security.is_silent(self.transport)
 
     @property
     def state(self) -> State:
@@ -231,8 +228,7 @@ class Driver(Protocol):
     @property
     def address(self) -> str:
         """Where the other end of the transport is."""
-        address = self.transport.getPeer()
-        return str(Address(address.host, address.port)) if hasattr(address, "port") else str(address)
+        return shown_address(self.transport.getPeer())
 
     # ---- hooks, described in PeerProtocol
 

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory
 
+from netlayer.acceptor import Acceptor
 from netlayer.addresses import PeerInfo, carried, is_loopback, parse_node_id
 from netlayer.admission import Admission
 from netlayer.attempt import Attempt
@@ -183,7 +184,8 @@ class PeerFactory(Factory):
 
         :returns: fires with the listening port, or fails as the endpoint does.
         """
-        return self.security.listen(endpoint, self)
+        listening: Deferred[IListeningPort] = endpoint.listen(Acceptor(self, self._strangers))
+        return listening
 
     def show_ticket(self, ticket: Ticket) -> None:
         """Support this node's claim to its id by a ticket from now on."""
@@ -235,7 +237,9 @@ class PeerFactory(Factory):
 
         _ = attempt.outcome.addBoth(over)
         attempt.start(
-            lambda factory: self.security.connect(endpoint, factory), clock=self.clock, timeout=self.settings.timeout
+            lambda factory: endpoint.connect(self.security.secured(factory, dials=True)),
+            clock=self.clock,
+            timeout=self.settings.timeout,
         )
         outcome: Deferred[PeerProtocol] = attempt.outcome
         return outcome
@@ -331,6 +335,7 @@ class PeerFactory(Factory):
             remote.fail_unwritten(NodeStopped())
         for protocol in list(self._connections):
             protocol._goodbye("shutdown")
+        self._strangers.close()
         self._stop_timer = self.clock.callLater(self.settings.shutdown_timeout * 0.9, self._abort_all)
         self._stop_if_empty()
         return stopped
@@ -341,6 +346,11 @@ class PeerFactory(Factory):
         return self.local.node_id
 
     @property
+    def connection_count(self) -> int:
+        """How many connections there are, those of strangers included."""
+        return len(self._connections) + self._strangers.unread_count
+
+    @property
     def stopping(self) -> bool:
         """Whether :meth:`stop` was called."""
         return self._stopped is not None
@@ -348,9 +358,7 @@ class PeerFactory(Factory):
     # ---- Twisted's callbacks
 
     def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:  # type: ignore[override]
-        """Build the protocol of a connection that was accepted."""
-        if self.stopping or not self._strangers.admits(addr, len(self._connections)):
-            return None
+        """Build the protocol of a connection that was accepted, and on which the first bytes came."""
         try:
             return self._build(None)
         except LinkLost:
@@ -359,14 +367,16 @@ class PeerFactory(Factory):
     # ---- what protocols report
 
     def connection_opened(self, protocol: Driver) -> None:
-        """TCP stands."""
+        """TCP stands, and whoever has dialed has said something."""
         self._connections[protocol] = None
-        if not protocol.dialed:
-            self._strangers.opened(protocol, len(self._connections))
 
     def connection_closed(self, protocol: Driver) -> None:
         """The transport is gone."""
         self._connections.pop(protocol, None)
+        self._stop_if_empty()
+
+    def stranger_gone(self) -> None:
+        """A connection is gone on which nothing has come."""
         self._stop_if_empty()
 
     def introduced(self, protocol: Driver) -> None:
@@ -455,7 +465,7 @@ class PeerFactory(Factory):
             protocol._abort(LinkLost("the node was shut down"))
 
     def _stop_if_empty(self) -> None:
-        if self._stopped is not None and not self._stopped.called and not self._connections:
+        if self._stopped is not None and not self._stopped.called and not self.connection_count:
             self._stopped_now()
             self._stopped.callback(None)
 

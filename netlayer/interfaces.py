@@ -6,15 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IListeningPort,
-    IProtocol,
-    IProtocolFactory,
-    IReactorTime,
-    IStreamClientEndpoint,
-    IStreamServerEndpoint,
-    ITransport,
-)
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime, ITransport
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
@@ -93,19 +85,13 @@ class IWallClock(Interface):
 class ISecurity(Interface):
     """Secures connections, so that each end knows the fingerprint of the other."""
 
-    def listen(endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen for secured connections at `endpoint`; `factory` builds the protocols inside, or None."""
+    def secured(factory: IProtocolFactory, *, dials: bool) -> IProtocolFactory:
+        """Return a factory that puts security around what `factory` builds, if it builds anything.
 
-    def connect(endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect to `endpoint`. The Deferred fires when TCP stands, before the connection is secured.
+        It builds :class:`twisted.protocols.policies.ProtocolWrapper` objects. A protocol inside that provides
+        ``IHandshakeListener`` is told when its connection is secured.
 
-        A protocol that provides ``IHandshakeListener`` is told when it is, as listening ones are.
-        """
-
-    def is_silent(transport: ITransport) -> bool:
-        """Tell whether the other end has said nothing yet by which the handshake could begin.
-
-        :param transport: the one of the protocol inside.
+        :param dials: whether its connections are dialed; of others the dialer speaks first.
         """
 
     def binding(transport: ITransport) -> bytes:

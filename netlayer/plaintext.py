@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
-    IListeningPort,
-    IProtocol,
     IProtocolFactory,
-    IStreamClientEndpoint,
-    IStreamServerEndpoint,
     ITransport,
 )
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -42,20 +37,9 @@ class Plaintext:
     def __init__(self, fingerprint: bytes) -> None:
         self._preamble = _MAGIC + fingerprint
 
-    def listen(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen at `endpoint`; `factory` builds the protocols inside."""
-        listening: Deferred[IListeningPort] = endpoint.listen(_Wrapper(factory, self._preamble))
-        return listening
-
-    def connect(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect to `endpoint`. The Deferred fires when TCP stands, before the fingerprints were said."""
-        connecting: Deferred[IProtocol] = endpoint.connect(_Wrapper(factory, self._preamble))
-        return connecting
-
-    def is_silent(self, transport: ITransport) -> bool:
-        """Tell whether the other end has not said its fingerprint yet."""
-        assert isinstance(transport, _Channel)
-        return transport.fingerprint is None
+    def secured(self, factory: IProtocolFactory, *, dials: bool) -> IProtocolFactory:
+        """Put the preambles before what `factory` builds."""
+        return _Wrapper(factory, self._preamble)
 
     def binding(self, transport: ITransport) -> bytes:
         """Return 32 zero bytes: a connection in plain text has no secret of its own."""

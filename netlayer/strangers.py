@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.logger import LogLevel
 
-from netlayer.addresses import is_loopback
+from netlayer.addresses import is_loopback, shown_address
+from netlayer.alarm import Alarm
 from netlayer.config import Settings
 from netlayer.errors import LinkLost, Rejected, RemoteProtocolError
 from netlayer.identity import fingerprint_text
@@ -18,6 +19,7 @@ from netlayer.sansio.violations import Violations
 from netlayer.wire.messages import FINAL_CODES
 
 if TYPE_CHECKING:
+    from netlayer.acceptor import AcceptedConnection
     from netlayer.driver import Driver
 
 __all__ = ["Strangers"]
@@ -38,13 +40,21 @@ class Strangers:
         self._settings = settings
         self._clock = clock
         self._log = LimitedLog(node_id, clock=clock, lines=settings.stranger_lines)
-        self._by_age: dict[Driver, None] = {}
-        self._by_host: dict[str, dict[Driver, None]] = {}  # loopback ones are not counted
+        self._by_age: dict[AcceptedConnection, None] = {}
+        self._by_host: dict[str, dict[AcceptedConnection, None]] = {}  # loopback ones are not counted
+        self._silent: dict[AcceptedConnection, None] = {}  # by age: those on which nothing has come
+        self._unread = 0  # connections on which nothing has come, those that were dropped and are still open included
+        self._alarm = Alarm(clock, self._out_of_time)
         self._violations = Violations(most=settings.max_violations, memory=settings.violation_memory)
         self._most_files = _most_files() if IReactorFDSet.providedBy(clock) else None
 
     def __len__(self) -> int:
         return len(self._by_age)
+
+    @property
+    def unread_count(self) -> int:
+        """How many connections are open on which nothing has come: the node's protocols don't know of them."""
+        return self._unread
 
     def admits(self, address: Any, connections: int) -> bool:
         """Tell whether a connection that comes from an address may be accepted.
@@ -57,40 +67,63 @@ class Strangers:
         host = _counted_host(address)
         return host is None or not self._violations.is_refused(host, self._clock.seconds())
 
-    def opened(self, protocol: Driver, connections: int) -> None:
-        """A connection was accepted."""
-        self._by_age[protocol] = None
+    def opened(self, connection: AcceptedConnection, connections: int) -> None:
+        """A connection was accepted.
+
+        :param connections: how many the node had before, in all.
+        """
         most = self._settings.max_handshakes
         if self._most_files is not None:
             most = min(most, max(1, self._most_files - (connections - len(self._by_age))))
+        self._by_age[connection] = self._silent[connection] = None
+        self._unread += 1
+        self._alarm.set(connection.since + self._settings.timeout)
         if len(self._by_age) > most:
-            _dispensable(self._by_age)._abort(LinkLost("too many handshakes are under way"))
-        host = _counted_host(protocol.transport.getPeer())
+            _dispensable(self._by_age).abort(LinkLost("too many handshakes are under way"))
+        host = _counted_host(connection.address)
         if host is None:
             return
         from_there = self._by_host.setdefault(host, {})
-        from_there[protocol] = None
+        from_there[connection] = None
         if len(from_there) > self._settings.max_handshakes_per_address:
-            _dispensable(from_there)._abort(LinkLost("too many handshakes from this address are under way"))
+            _dispensable(from_there).abort(LinkLost("too many handshakes from this address are under way"))
+
+    def spoke(self, connection: AcceptedConnection) -> None:
+        """The first bytes came on a connection, which has a driver from now on."""
+        del self._silent[connection]
+        self._unread -= 1
+        self._silence_alarm()
+
+    def closed(self, connection: AcceptedConnection, reason: LinkLost) -> None:
+        """A connection is closed on which nothing has come."""
+        self._unread -= 1
+        self.dropped(connection, reason)
+
+    def dropped(self, connection: AcceptedConnection, reason: LinkLost) -> None:
+        """A connection on which nothing has come ends, or has ended."""
+        if connection in self._silent:
+            del self._silent[connection]
+            self._silence_alarm()
+            self._left(connection)
+            self._tell_end(shown_address(connection.address), reason)
 
     def ended(self, protocol: Driver, reason: Exception) -> None:
         """A connection has ended before it was a link."""
         self.left(protocol)
         if isinstance(reason, Rejected) and reason.code in FINAL_CODES and protocol.is_introduced:
             self._tell_refusal(protocol, reason)
-            return
-        self._log.debug("a connection from {address} ended: {reason}", address=protocol.address, reason=reason)
+        else:
+            self._tell_end(protocol.address, reason)
 
     def left(self, protocol: Driver) -> None:
         """A connection is a stranger's no more: it became a link, or has ended."""
-        if protocol not in self._by_age:
-            return
-        del self._by_age[protocol]
-        host = _counted_host(protocol.transport.getPeer())
-        if host is not None and host in self._by_host:
-            self._by_host[host].pop(protocol, None)
-            if not self._by_host[host]:
-                del self._by_host[host]
+        if protocol._accepted is not None:
+            self._left(protocol._accepted)
+
+    def close(self) -> None:
+        """Close the connections of those who have not said anything."""
+        for connection in list(self._silent):
+            connection.abort(LinkLost("the node was shut down"))
 
     def has_no_protocol(self, name: str) -> None:
         """The application's class has raised an exception, which is at hand, where a protocol was to be made."""
@@ -112,6 +145,32 @@ class Strangers:
         """Tell whether the holder of a proven key has broken the protocol too often."""
         return self._violations.is_refused(fingerprint, self._clock.seconds())
 
+    def _left(self, connection: AcceptedConnection) -> None:
+        if connection not in self._by_age:
+            return
+        del self._by_age[connection]
+        host = _counted_host(connection.address)
+        if host is not None and host in self._by_host:
+            self._by_host[host].pop(connection, None)
+            if not self._by_host[host]:
+                del self._by_host[host]
+
+    def _out_of_time(self) -> None:
+        """Drop those who have said nothing for too long; the handshakes of others have timers of their own."""
+        for connection in list(self._silent):
+            deadline = connection.since + self._settings.timeout
+            if deadline > self._clock.seconds():
+                self._alarm.set(deadline)
+                break
+            connection.abort(LinkLost(f"nothing was said within {self._settings.timeout:g} s"))
+
+    def _silence_alarm(self) -> None:
+        if not self._silent:
+            self._alarm.cancel()
+
+    def _tell_end(self, address: str, reason: Exception) -> None:
+        self._log.debug("a connection from {address} ended: {reason}", address=address, reason=reason)
+
     def _tell_refusal(self, protocol: Driver, reason: Rejected) -> None:
         fields: dict[str, Any] = {
             "peer": protocol.introduction.node_id,
@@ -128,7 +187,7 @@ class Strangers:
         return protocol.fingerprint or _counted_host(protocol.transport.getPeer())
 
 
-def _dispensable(strangers: dict[Driver, None]) -> Driver:
+def _dispensable(strangers: dict[AcceptedConnection, None]) -> AcceptedConnection:
     """Return whom to drop of some strangers, the oldest of whom stand first."""
     older = islice(strangers, len(strangers) // 2)
     return next((stranger for stranger in older if stranger.is_silent), None) or next(iter(strangers))

@@ -13,18 +13,13 @@ from typing import Any, Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
-    IListeningPort,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
-    IProtocol,
     IProtocolFactory,
     IReactorTime,
-    IStreamClientEndpoint,
-    IStreamServerEndpoint,
     ITransport,
 )
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
@@ -40,8 +35,6 @@ __all__ = ["ALPN", "MutualTLS", "proven_fingerprint", "tune_socket", "why_lost"]
 
 #: The one name for all versions; they are negotiated in HELLO, so that a refusal can be said.
 ALPN = b"netlayer"
-#: OpenSSL's name for the state before the ClientHello.
-_NOTHING_CAME = b"before SSL initialization"
 
 
 class Certified(Protocol):
@@ -62,20 +55,9 @@ class MutualTLS:
         self._context = _make_context(identity)
         self._clock = clock
 
-    def listen(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen for TLS connections at `endpoint`; `factory` builds the protocols inside."""
-        listening: Deferred[IListeningPort] = endpoint.listen(_Wrapper(self, False, factory, self._clock))
-        return listening
-
-    def connect(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect to `endpoint`. The Deferred fires when TCP stands, before TLS does."""
-        connecting: Deferred[IProtocol] = endpoint.connect(_Wrapper(self, True, factory, self._clock))
-        return connecting
-
-    def is_silent(self, transport: ITransport) -> bool:
-        """Tell whether no ClientHello has come, nor waits in the socket: in a flood a turn of the reactor is long."""
-        state: bytes = transport.getHandle().get_state_string()  # type: ignore[attr-defined] # of ISystemHandle
-        return state == _NOTHING_CAME and not _has_unread(transport)
+    def secured(self, factory: IProtocolFactory, *, dials: bool) -> IProtocolFactory:
+        """Put TLS around what `factory` builds."""
+        return _Wrapper(self, dials, factory, self._clock)
 
     def proven_fingerprint(self, transport: ITransport) -> bytes:
         """Return the fingerprint that the other end has proven; see :func:`proven_fingerprint`."""
@@ -131,14 +113,6 @@ def tune_socket(transport: Any, *, dead_after: float) -> None:
     if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = int(max(dead_after, 15.0) * 1000)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-
-
-def _has_unread(transport: Any) -> bool:
-    raw = _socket(transport)
-    try:
-        return raw is not None and bool(raw.recv(1, socket.MSG_PEEK))
-    except OSError:  # nothing is there, or never will be
-        return False
 
 
 def _socket(transport: Any) -> socket.socket | None:

@@ -23,7 +23,7 @@ LAYERS = (
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
     " sansio.streams sansio.succession sansio.tickets sansio.violations",
     "interfaces stores stores.memory stores.file stores.sqlite alarm certificate data_directory known_peers claims"
-    " tls plaintext identity strangers attempt remote remotes handling driver gate peer factory bootstrap",
+    " tls plaintext identity strangers acceptor attempt remote remotes handling driver gate peer factory bootstrap",
     "dialing directory joining listening membership sending wanted wanted_peers",
     "services",
     "monotonic reactor_thread logger node bootstrap_node",

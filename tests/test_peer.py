@@ -115,10 +115,12 @@ class LinkTests(MemoryTestCase):
         self.assertIsNone(client.buildProtocol(None))
         lost = self.failureResultOf(attempt, LinkLost).value
         self.assertEqual(str(lost), "Failing() of this application has failed")
-        accepting = next(factory for listening, factory, _, _ in self.reactor.tcpServers if listening == 8001)
-        self.assertIsNone(accepting.buildProtocol(None))
+        attempt = self.dial(b, 1)
+        self.connect()
+        self.settle()
+        self.failureResultOf(attempt, LinkLost)
         self.assertEqual([str(error.value) for error in self.flushLoggedErrors(KeyError)], ["'no database'"] * 2)
-        self.assertEqual(a._connections | b._connections, {})
+        self.assertEqual((a.connection_count, b.connection_count), (0, 0))
 
     def test_idle(self) -> None:
         """An idle link stays, as both ends ask for signs of life."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransportWithDisconnection
@@ -37,21 +39,11 @@ class Inner(Protocol):
         self.told.append(data)
 
 
-class Endpoint:
-    """Remembers the factory that is to listen or to connect."""
-
-    def listen(self, factory: Factory) -> Factory:
-        """Return it."""
-        return factory
-
-    connect = listen
-
-
 class PlaintextTests(SynchronousTestCase):
     def made(self, security: Plaintext) -> tuple[Inner, StringTransportWithDisconnection]:
         """Return a protocol inside a connection, and the transport outside."""
-        factory = security.listen(Endpoint(), Factory.forProtocol(Inner))  # type: ignore[arg-type]
-        protocol = factory.buildProtocol(None)  # type: ignore[attr-defined]
+        factory = security.secured(Factory.forProtocol(Inner), dials=False)
+        protocol: Any = factory.buildProtocol(None)  # type: ignore[arg-type]
         inner: Inner = protocol.wrappedProtocol
         inner.security = security
         transport = StringTransportWithDisconnection()
@@ -97,6 +89,6 @@ class PlaintextTests(SynchronousTestCase):
         """A factory that builds nothing refuses the connection."""
         factory = Factory()
         factory.buildProtocol = lambda addr: None  # type: ignore[method-assign]
-        for wrap in (Plaintext(ONE).listen, Plaintext(ONE).connect):
-            wrapped = wrap(Endpoint(), factory)  # type: ignore[arg-type,operator]
-            self.assertIs(wrapped.buildProtocol(None), None)
+        for dials in (False, True):
+            secured = Plaintext(ONE).secured(factory, dials=dials)
+            self.assertIs(secured.buildProtocol(None), None)  # type: ignore[arg-type]

@@ -141,9 +141,10 @@ class ForeignTests(MemoryTestCase):
         self.address(8001).connect(Factory.forProtocol(Protocol)).addErrback(lambda _: None)
         self.connect()
         self.pass_time(4.9)
-        self.assertEqual(len(self.node._connections), 1)
+        self.assertEqual(self.node.connection_count, 1)
         self.pass_time(0.2)
-        self.assertEqual(list(self.node._connections), [])
+        self.assertEqual(self.node.connection_count, 0)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_stopped(self) -> None:
         """A node that has stopped accepts nobody, even if its port listens on."""

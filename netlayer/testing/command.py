@@ -7,9 +7,10 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 
 import attrs
@@ -30,6 +31,8 @@ PASSED, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 _TOLD = 5
 #: How many runs a process gets at once.
 _BATCH = 8
+#: Seconds after which Ctrl-C is noticed while processes work.
+_INTERRUPT_AFTER = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,17 +197,47 @@ def _here(kind: type[Scenario], seeds: range) -> Generator[Outcome, None, None]:
 def _in_processes(place: str, seeds: range, jobs: int) -> Generator[Outcome, None, None]:
     """Run a scenario in several processes; what comes is in the order of the seeds."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(place,)) as pool:
-        batches = (seeds[start : start + _BATCH] for start in range(0, len(seeds), _BATCH))
+    batches = (seeds[start : start + _BATCH] for start in range(0, len(seeds), _BATCH))
+    with (
+        _polite_interrupt() as check,
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(place,)) as pool,
+    ):
         waiting: list[Future[list[Outcome]]] = [pool.submit(_work, batch) for batch in islice(batches, 4 * jobs)]
         try:
             while waiting:
-                yield from waiting.pop(0).result()
+                while not wait(waiting[:1], timeout=_INTERRUPT_AFTER).done:
+                    check()
+                for outcome in waiting.pop(0).result():
+                    check()
+                    yield outcome
                 waiting += [pool.submit(_work, batch) for batch in islice(batches, 1)]
         except BrokenProcessPool:
             raise SimulationError("a process that ran scenarios has died: is there memory enough?") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _polite_interrupt() -> Iterator[Callable[[], None]]:
+    """Raise KeyboardInterrupt only where the function is called that this gives.
+
+    Python raises it anywhere: in the midst of a future that is waited for, whose lock then stays taken for ever.
+    """
+    interrupted = False
+
+    def note(signal_number: int, frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    def check() -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 _scenario: type[Scenario]

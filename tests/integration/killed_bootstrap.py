@@ -45,7 +45,7 @@ async def dial(port: int, node_id: int, identity: Identity | None = None) -> Str
     """Return a stranger that is connected to a node of this machine."""
     stranger = Stranger(node_id, identity=identity)
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
-    await stranger.tls.connect(endpoint, Factory.forProtocol(lambda: stranger))
+    await endpoint.connect(stranger.tls.secured(Factory.forProtocol(lambda: stranger), dials=True))
     await stranger.secured
     return stranger
 

@@ -201,7 +201,8 @@ class NetworkTestCase(TestCase):
             stranger.secured.addCallback(lambda _: answer(stranger)).addErrback(lambda _: None)
             return stranger
 
-        bound = await first.tls.listen(TCP4ServerEndpoint(reactor, port, interface=HOST), Factory.forProtocol(build))
+        secured = first.tls.secured(Factory.forProtocol(build), dials=False)
+        bound = await TCP4ServerEndpoint(reactor, port, interface=HOST).listen(secured)
         self._impostors.append(bound)
         self.addCleanup(self.silence)
         return int(bound.getHost().port)
@@ -227,7 +228,7 @@ class NetworkTestCase(TestCase):
         """Return a stranger that has dialed a node, before it has said anything."""
         stranger = Stranger(node_id, **options)
         endpoint = TCP4ClientEndpoint(reactor, HOST, node if isinstance(node, int) else node.port)
-        await stranger.tls.connect(endpoint, Factory.forProtocol(lambda: stranger))
+        await endpoint.connect(stranger.tls.secured(Factory.forProtocol(lambda: stranger), dials=True))
         self.addCleanup(stranger.leave)
         await stranger.secured
         return stranger

@@ -207,10 +207,11 @@ class SecretTests(NetworkTestCase):
                 super().connectionMade()
                 half = Half()
                 endpoint = TCP4ClientEndpoint(reactor, HOST, target.port)
-                dialed = far.tls.connect(endpoint, Factory.forProtocol(lambda: half))
+                dialed = endpoint.connect(far.tls.secured(Factory.forProtocol(lambda: half), dials=True))
                 dialed.addCallback(lambda _: (half.join(self), self.join(half)))
 
-        port = await far.tls.listen(TCP4ServerEndpoint(reactor, 0, interface=HOST), Factory.forProtocol(Near))
+        relaying = far.tls.secured(Factory.forProtocol(Near), dials=False)
+        port = await TCP4ServerEndpoint(reactor, 0, interface=HOST).listen(relaying)
         self.addCleanup(lambda: port.stopListening())
         return int(port.getHost().port)
 

@@ -57,7 +57,7 @@ class Hostile(Stranger):
 
 stranger = Hostile(9)
 endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-listening = stranger.tls.listen(endpoint, Factory.forProtocol(lambda: stranger))
+listening = endpoint.listen(stranger.tls.secured(Factory.forProtocol(lambda: stranger), dials=False))
 listening.addCallback(lambda port: print("port", port.getHost().port, flush=True))
 reactor.callLater(60, reactor.stop)
 reactor.run()

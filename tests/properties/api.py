@@ -394,7 +394,8 @@ class PublicApi(RuleBasedStateMachine):
         for handler in world.unfinished:
             handler.callback(None)
         for program in living:
-            world.demand(program.service.factory.load.handlers == 0, "{} has no handlers any more", program)
+            running = program.service.factory.load.handlers - program.asleep
+            world.demand(running == 0, "{} has no handlers any more, but for those that slept when it ended", program)
         gc.collect()  # what nobody has heard of is logged by now
 
     # ---- private

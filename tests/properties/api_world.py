@@ -119,6 +119,7 @@ class Program:
         self.behaviour = "return"
         self.hooks_fail = False
         self.gone: float | None = None
+        self.asleep = 0  # of its handlers; those whose process has ended stay so
         self.crashed = False
         self.protocols: list[PeerProtocol] = []
         is_node = kind.endswith("Node")
@@ -207,8 +208,13 @@ class Program:
 
     def _later(self, seconds: float) -> Deferred[None]:
         over: Deferred[None] = Deferred()
-        self.world.internet.call_later(seconds, self.reactor.turn, b"handler", over.callback, None)
+        self.asleep += 1
+        self.world.internet.call_later(seconds, self.reactor.turn, b"handler", self._wake, over)
         return over
+
+    def _wake(self, over: Deferred[None]) -> None:
+        self.asleep -= 1
+        over.callback(None)
 
     def answer(self, peer: Any) -> Deferred[Any]:
         """Send something from a handler, which fails if that does."""

@@ -1,0 +1,117 @@
+"""Connections that were accepted, up to their first byte: a node can bear thousands that never send one.
+
+The dialer speaks first. Until it does, a connection costs a socket and a small object, neither TLS nor the state of a
+peer: accepting it takes a quarter of the time.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from netlayer.errors import LinkLost
+from netlayer.tls import why_lost
+
+if TYPE_CHECKING:
+    from netlayer.driver import Driver
+    from netlayer.factory import PeerFactory
+    from netlayer.strangers import Strangers
+
+__all__ = ["AcceptedConnection", "Acceptor"]
+
+
+class Acceptor(Factory):
+    """What listens for a node.
+
+    :param peers: the node; its protocols speak on the connections.
+    :param strangers: decides which connections are kept.
+    """
+
+    noisy = False
+
+    def __init__(self, peers: PeerFactory, strangers: Strangers) -> None:
+        self.peers = peers
+        self.strangers = strangers
+        self.secured = peers.security.secured(peers, dials=False)
+
+    def buildProtocol(self, addr: IAddress | None) -> AcceptedConnection | None:
+        """Accept a connection, or have it closed at once."""
+        if self.peers.stopping or not self.strangers.admits(addr, self.peers.connection_count):
+            return None
+        return AcceptedConnection(self, addr)
+
+
+class AcceptedConnection(Protocol):
+    """A connection that was accepted. From the first byte on, TLS has it.
+
+    :ivar host: the address that it comes from, as it is shown.
+    :ivar since: when it was accepted, by the clock's seconds: the time for its handshake runs from there.
+    :ivar driver: the protocol at its end, once the other end has said something.
+    """
+
+    transport: Any
+
+    def __init__(self, acceptor: Acceptor, address: IAddress | None) -> None:
+        self.address = address
+        self.since = acceptor.peers.clock.seconds()
+        self.driver: Driver | None = None
+        self._secured: Any = None  # what is around the driver
+        self._dropped = False  # before there was one
+        self._acceptor = acceptor
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come, nor waits in the socket: in a flood a turn of the reactor is long."""
+        return self.driver is None and not _has_unread(self.transport)
+
+    def abort(self, reason: LinkLost) -> None:
+        """Close the connection at once."""
+        if self.driver is not None:
+            self.driver._abort(reason)
+            return
+        self._dropped = True
+        self._acceptor.strangers.dropped(self, reason)
+        self.transport.abortConnection()
+
+    def connectionMade(self) -> None:
+        """TCP stands."""
+        self._acceptor.strangers.opened(self, self._acceptor.peers.connection_count)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._dropped or (self._secured is None and not self._begin()):
+            return
+        self._secured.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The transport is gone."""
+        if self._secured is not None:
+            self._secured.connectionLost(reason)
+            return
+        self._acceptor.strangers.closed(self, LinkLost(why_lost(reason)))
+        self._acceptor.peers.stranger_gone()
+
+    def _begin(self) -> bool:
+        secured: Any = self._acceptor.secured.buildProtocol(self.address)  # type: ignore[arg-type]
+        if secured is None:
+            self.abort(LinkLost("no protocol was built for the connection"))
+            return False
+        self._secured, self.driver = secured, secured.wrappedProtocol
+        self.driver._accepted = self
+        self._acceptor.strangers.spoke(self)
+        secured.makeConnection(self.transport)
+        return True
+
+
+def _has_unread(transport: Any) -> bool:
+    raw = getattr(transport, "socket", None)
+    if not isinstance(raw, socket.socket):
+        return False
+    try:
+        return bool(raw.recv(1, socket.MSG_PEEK))
+    except OSError:  # nothing is there, or never will be
+        return False
