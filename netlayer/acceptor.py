@@ -48,7 +48,7 @@ class Acceptor(Factory):
 class AcceptedConnection(Protocol):
     """A connection that was accepted. From the first byte on, TLS has it.
 
-    :ivar host: the address that it comes from, as it is shown.
+    :ivar address: where it comes from.
     :ivar since: when it was accepted, by the clock's seconds: the time for its handshake runs from there.
     :ivar driver: the protocol at its end, once the other end has said something.
     """

@@ -125,6 +125,39 @@ class ConnectionsTests(StrangersTestCase):
         self.internet.advance(31.0)
         strangers = self.node.factory._strangers
         self.assertEqual((len(strangers), strangers._by_host), (0, {}))
+        self.assertEqual(self.node.factory.connection_count, 0)
+
+    def test_silent_ones_cost_little(self) -> None:
+        """No protocol is built before the first byte, and none of silent connections that were closed ever is."""
+        silent = self.connect(self.elsewhere, 8)
+        self.assertEqual(self.node.factory._connections, {})
+        self.assertEqual(self.node.factory.connection_count, 8)
+        silent[0].transport.write(PREAMBLE)
+        self.internet.advance(0.5)
+        self.assertEqual(len(self.node.factory._connections), 1)
+        self.internet.advance(31.0)
+        self.assertEqual(self.node.factory._connections, {})
+
+    def test_time_runs_from_the_start(self) -> None:
+        """Who begins late has no more time for its handshake than who begins at once."""
+        late, silent = self.connect(self.elsewhere, 2)
+        self.internet.advance(28.0)
+        late.transport.write(PREAMBLE)
+        self.internet.advance(0.9)
+        self.assertFalse(late.closed or silent.closed)
+        self.internet.advance(0.5)
+        self.assertTrue(late.closed and silent.closed)
+        self.assertEqual(len(self.log("debug", "no link within 30 s (")), 1)
+        self.assertEqual(len(self.log("debug", "nothing was said within 30 s")), 1)
+
+    def test_shut_down(self) -> None:
+        """A node that shuts down closes them at once, and has stopped when they are closed."""
+        strangers = self.connect(self.elsewhere, 3)
+        stopped = self.node.stop()
+        self.internet.advance(0.5)
+        self.assertTrue(all(stranger.closed for stranger in strangers))
+        self.successResultOf(stopped)
+        self.assertEqual(self.node.factory.connection_count, 0)
 
 
 class ViolationTests(StrangersTestCase):
