@@ -38,6 +38,10 @@ class Acceptor(Factory):
         self.strangers = strangers
         self.secured = peers.security.secured(peers, dials=False)
 
+    def logPrefix(self) -> str:
+        """Return how Twisted's log calls it when the port opens and closes."""
+        return type(self.peers).__name__
+
     def buildProtocol(self, addr: IAddress | None) -> AcceptedConnection | None:
         """Accept a connection, or have it closed at once."""
         if self.peers.stopping or not self.strangers.admits(addr, self.peers.connection_count):

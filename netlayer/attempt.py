@@ -63,9 +63,9 @@ class Attempt(Factory):
             self.outcome.errback(reason)
 
     def give_up(self, error: Exception) -> None:
-        """Wait no longer; a link that stands by now stays."""
+        """Wait no longer; a link that stands by now, at either end, stays."""
         for protocol in self._made:
-            if not protocol.is_link:
+            if not protocol.is_chosen:
                 protocol._abort(error)
         self.failed(error)
         if self._connecting is not None:

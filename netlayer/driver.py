@@ -159,6 +159,11 @@ class Driver(Protocol):
         return self._ready
 
     @property
+    def is_chosen(self) -> bool:
+        """Whether this connection is the link at this end, or may be it at the other end already."""
+        return self._ready or self.state is State.SELECTING
+
+    @property
     def is_parting(self) -> bool:
         """Whether a GOODBYE was said, or waits for a packet that was begun."""
         return self._connection.is_parting

@@ -175,8 +175,11 @@ class Connection:
             self._say(message)
 
     def goodbye(self, code: str, text: str, now: float) -> list[Event]:
-        """Begin the end: no new packets, and receipts for those in flight. Before the link stands, just close."""
-        if self.state in CARRIES:
+        """Begin the end: no new packets, and receipts for those in flight. Before the link stands, just close.
+
+        Once we have said SELECT it may stand at the other end: then SELECTED is awaited, so that GOODBYE can be said.
+        """
+        if self.state in CARRIES or self.state is State.SELECTING:
             if self._farewell is None:
                 self._leave(Goodbye(code, text), now)
             return self._part()
@@ -383,10 +386,11 @@ class Connection:
 
     def _linked(self, now: float) -> list[Event]:
         self.state = State.LINKED
-        self._deadline = None
+        if self._farewell is None:
+            self._deadline = None
         self._receipts_due = True  # those that the last link may have lost
         self._liveness = Liveness(now, ping_after=self._settings.ping_after, dead_after=self._settings.dead_after)
-        return [Linked()]
+        return [Linked(), *self._part()]
 
     def _require_bootstrap(self, message: Register | Registered | Peers) -> None:
         assert self.remote is not None
@@ -415,7 +419,8 @@ class Connection:
     def _leave(self, farewell: Goodbye, now: float) -> None:
         assert self._delivery is not None and self.remote is not None
         self._farewell, self.is_parting = farewell, True
-        self._deadline = now + self._settings.goodbye_timeout
+        farewell_over = now + self._settings.goodbye_timeout
+        self._deadline = farewell_over if self._deadline is None else min(farewell_over, self._deadline)
         self._delivery.stop_sending(PeerUnreachable(self.remote.node_id, 0, f"the link ends: {farewell.code}"))
 
     def _part(self) -> list[Event]:

@@ -199,7 +199,7 @@ def _in_processes(place: str, seeds: range, jobs: int) -> Generator[Outcome, Non
     context = multiprocessing.get_context("spawn")
     batches = (seeds[start : start + _BATCH] for start in range(0, len(seeds), _BATCH))
     with (
-        _polite_interrupt() as check,
+        _interrupt_held() as check,
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(place,)) as pool,
     ):
         waiting: list[Future[list[Outcome]]] = [pool.submit(_work, batch) for batch in islice(batches, 4 * jobs)]
@@ -218,26 +218,26 @@ def _in_processes(place: str, seeds: range, jobs: int) -> Generator[Outcome, Non
 
 
 @contextmanager
-def _polite_interrupt() -> Iterator[Callable[[], None]]:
+def _interrupt_held() -> Iterator[Callable[[], None]]:
     """Raise KeyboardInterrupt only where the function is called that this gives.
 
-    Python raises it anywhere: in the midst of a future that is waited for, whose lock then stays taken for ever.
+    Python raises it anywhere: in the midst of a future that is waited for, whose lock then stays taken for ever. The
+    processes that are started meanwhile hold it as well, and need not be ready for it.
     """
-    interrupted = False
-
-    def note(signal_number: int, frame: object) -> None:
-        nonlocal interrupted
-        interrupted = True
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield lambda: None
+        return
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def check() -> None:
-        if interrupted:
+        if signal.SIGINT in signal.sigpending():
+            signal.sigwait({signal.SIGINT})
             raise KeyboardInterrupt
 
-    usual = signal.signal(signal.SIGINT, note)
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, usual)
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
 
 
 _scenario: type[Scenario]

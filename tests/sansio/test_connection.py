@@ -986,13 +986,35 @@ class GoodbyeTests(ConnectionTestCase):
 
     def test_before_the_link(self) -> None:
         """Before there is a link, goodbye is a refusal."""
-        for state in (State.AWAITING_HELLO, State.PROVEN, State.SELECTING):
+        for state in (State.AWAITING_HELLO, State.PROVEN):
             side = side_in(state)
             self.leave(side)
             self.assertClosed(side, Rejected, RejectCode.SHUTTING_DOWN, abort=False)
             (reject,) = messages(side.connection.data_to_send())
             self.assertIsInstance(reject, Reject)
             self.assertFalse(side.connection.is_parting)
+
+    def test_while_selecting(self) -> None:
+        """Where the link may stand at the other end only, goodbye is said as soon as it stands at both."""
+        pair = Pair().secure()
+        other, arbiter = pair.sides
+        arbiter.receive(other.said())
+        other.receive(arbiter.said())
+        self.assertTrue(other.linked)
+        self.leave(arbiter)
+        self.assertEqual(arbiter.said(), b"")
+        pair.exchange()
+        self.assertTrue(arbiter.linked)
+        for side in pair.sides:
+            self.assertClosed(side, LinkLost, "goodbye: bye", abort=False)
+
+    def test_selected_in_vain(self) -> None:
+        """If the other end never answers SELECT, the time of the handshake is not made longer by a goodbye."""
+        side = side_in(State.SELECTING)
+        side.wait(4.0)
+        self.leave(side)
+        side.wait(1.0)
+        self.assertClosed(side, LinkLost, "no link within 5 s (selecting)", abort=True)
 
     def test_news(self) -> None:
         """News between bootstraps and nodes are dropped when the link ends."""
