@@ -150,6 +150,28 @@ class LinkTests(MemoryTestCase):
         self.pass_time(20)
         self.assertEqual((len(a.links()), len(b.links())), (1, 1))
 
+    def test_stopped_at_any_moment(self) -> None:
+        """A peer that has a link hears goodbye, in whichever phase of the handshake the other end shuts down."""
+        heard = set()
+        for rounds in range(8):
+            for stops in (0, 1):
+                self.setUp()
+                nodes = self.factory(1), self.factory(2)
+                attempt = self.dial(nodes[0], 2)
+                attempt.addErrback(lambda _: None)
+                pump = self.connect()
+                for _ in range(rounds):
+                    pump.pump()
+                stopped = nodes[stops].stop()
+                self.settle()
+                self.successResultOf(stopped)
+                told = nodes[1 - stops].application
+                heard.add(len(told))
+                self.assertIn(told, ([], [(stops + 1, "ready"), (stops + 1, "lost", "goodbye: shutdown")]))
+                self.successResultOf(nodes[1 - stops].stop())
+                self.assert_at_rest(nodes)
+        self.assertEqual(heard, {0, 2})
+
     def test_handshake_too_slow(self) -> None:
         """Where no end has a link 5 s after connecting, both give up, whichever phase they were in."""
         for rounds in range(6):
