@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -246,8 +248,17 @@ _scenario: type[Scenario]
 def _begin_worker(place: str) -> None:
     global _scenario
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     _scenario = load(place)
+
+
+def _end_with_parent() -> None:
+    """End when the process that has started this one was killed: the pool's own workers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(seeds: range) -> list[Outcome]:

@@ -109,6 +109,25 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(errors.splitlines()[-1], "interrupted")
         self.assertNotIn("Traceback", errors)
 
+    def test_killed(self) -> None:
+        """Who is killed leaves none of the processes behind that it has started."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "netlayer.testing", f"{SCENARIOS}:LosesOne", "--seeds", "1-1000000", "--jobs", "2"],
+            cwd=ROOT,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+        try:
+            process.communicate(timeout=60)  # each of them holds the other end of the pipe
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+
     def test_hosts_by_count(self) -> None:
         """A number of hosts means the first nodes, and every bootstrap node."""
         process = run(f"{SCENARIOS}:LosesOne", "--seed", "7", "--hosts", "2")
