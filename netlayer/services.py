@@ -279,7 +279,10 @@ class PeerService(Service):
             if self._stopping is not None:
                 raise NodeStopped
             self._stop_with_reactor()
-            self.factory.log.info("started at {address}", address=self._listening.address)
+            if hasattr(self._reactor, "callWhenRunning"):  # before that, a signal ends the process at once
+                self._reactor.callWhenRunning(self._tell_start)
+            else:
+                self._tell_start()
             allowlist = self.factory.admission.allowlist
             if allowlist is not None and allowlist.is_empty:
                 self.factory.log.warn("the allowlist names nobody: no node can link until it does")
@@ -291,6 +294,10 @@ class PeerService(Service):
             raise NodeStopped
         self._state = "running"
         return self.status
+
+    def _tell_start(self) -> None:
+        if self._stopping is None:
+            self.factory.log.info("started at {address}", address=self._listening.address)
 
     def _factory_options(self) -> dict[str, Any]:
         """Return what this kind of factory is given besides."""
