@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from twisted.internet.defer import CancelledError, DeferredList
 
 from netlayer.addresses import Address, is_loopback
+from netlayer.dialing import Dialer
 from netlayer.directory import Directory
 from netlayer.driver import Driver
 from netlayer.errors import DeliveryError, LinkLost, PeerUnreachable
@@ -137,12 +138,16 @@ class Membership(LinkObserver):
             for each in lost:
                 delay = self.factory.rng.uniform(0.0, self.factory.settings.backoff_first)
                 self.joining.want_met(each, delay=delay)
-        if protocol._remote is not None:
-            protocol._remote.delivery.can_dial = bool(self.wanted.of(record.node_id, record.fingerprint))
+        remote = protocol._remote
+        if remote is not None:
+            dialers = self._dialers(remote)
+            remote.delivery.can_dial = bool(dialers)
+            if remote.delivery.queued and any(dialer.exhausted for dialer in dialers):
+                self.packets_wait(remote)  # they were sent while the link ended, and after we had given up to dial
 
     def packets_wait(self, remote: Remote) -> None:
         """Somebody sends to a peer that has no link."""
-        dialers = [wanted.dialer for wanted in self.wanted.of(remote.node_id, remote.fingerprint)]
+        dialers = self._dialers(remote)
         for dialer in dialers:
             dialer.wake()
         remote.delivery.can_dial = bool(dialers)
@@ -156,6 +161,9 @@ class Membership(LinkObserver):
             self.joining.news_received(protocol, news)
 
     # ---- private
+
+    def _dialers(self, remote: Remote) -> list[Dialer]:
+        return [wanted.dialer for wanted in self.wanted.of(remote.node_id, remote.fingerprint)]
 
     def _is_remembered(self, protocol: Driver) -> bool:
         """Tell whether the key of a peer is known by its id from now on.

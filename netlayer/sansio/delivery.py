@@ -108,7 +108,8 @@ class Delivery:
         if self._load.queued >= node_limit and self._load.is_longest(self._queue):
             raise QueueFull(self.peer_id, self._load.queued, node_limit)
         self._number += 1
-        packet.number = self._number
+        self._load.submitted += 1
+        packet.number, packet.order = self._number, self._load.submitted
         self._queue.append(packet)
         return packet.number
 

@@ -26,15 +26,17 @@ class NodeLoad:
     :ivar queued: bytes in all send queues; a payload that several of them share is counted once.
     :ivar queues: the send queues themselves.
     :ivar reassembling: bytes of packets of which parts have arrived.
+    :ivar submitted: how many packets were queued so far, for whichever peer.
     """
 
-    __slots__ = ("handlers", "queued", "queues", "reassembling")
+    __slots__ = ("handlers", "queued", "queues", "reassembling", "submitted")
 
     def __init__(self) -> None:
         self.handlers = 0
         self.queued = 0
         self.queues: set[Queue] = set()
         self.reassembling = 0
+        self.submitted = 0
 
     def is_longest(self, queue: Queue) -> bool:
         """Tell whether no other queue is longer than `queue`."""

@@ -68,11 +68,12 @@ class SendQueue:
         return waiting
 
     def adopt(self, other: SendQueue) -> None:
-        """Take over what waits in `other`."""
+        """Take over what waits in `other`, in the order in which both were filled."""
         for packet in other.clear():
             other.discharge(packet)
             other._deadlines.pop(packet, None)
             self._append(packet)
+        self.waiting = deque(sorted(self.waiting, key=lambda packet: packet.order))
         self._sort_deadlines()
 
     def close(self) -> None:

@@ -359,7 +359,7 @@ class AdoptTests(SynchronousTestCase):
     """A queue that was filled before it was known whose it is."""
 
     def test_adopt(self) -> None:
-        """Everything that waits moves behind what is there, with its charge and its time."""
+        """Everything that waits moves there, with its charge and its time."""
         load = NodeLoad()
         by_key, by_id = Party(1, load=load), Party(2, load=load)
         mine, late = by_key.send(b"mine", deadline=11.0), by_id.send(b"late", deadline=10.0)
@@ -378,6 +378,17 @@ class AdoptTests(SynchronousTestCase):
         self.assertEqual([packet.data for packet in peer.arrived], [b"mine", b"late", b"plain", b""])
         by_key.delivery.deadline_reached(10.0)
         self.assertEqual((late.settled, mine.settled), (True, False))
+
+    def test_adopt_in_order(self) -> None:
+        """What two queues of a peer hold is sent in the order in which it was submitted, whichever queue got it."""
+        load = NodeLoad()
+        by_key, by_id, peer = Party(1, load=load), Party(2, load=load), Party(3)
+        for party, data in ((by_id, b"1"), (by_key, b"2"), (by_id, b"3"), (by_key, b"4")):
+            party.send(data)
+        by_key.delivery.adopt(by_id.delivery)
+        link(by_key, peer)
+        carry(by_key, peer)
+        self.assertEqual([packet.data for packet in peer.arrived], [b"1", b"2", b"3", b"4"])
 
     def test_numbers_after_adoption(self) -> None:
         """No packet gets a number that one which was taken over has: its sender would take one for the other."""
