@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
@@ -155,6 +155,7 @@ class KnownPeersTests(SynchronousTestCase):
         self.assertIn("can't be written", self.logged("error")[0])
         self.assertEqual(known.key_of(7), A)
 
+    @settings(deadline=None)
     @given(
         st.dictionaries(
             st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=64),

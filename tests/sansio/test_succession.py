@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 from cryptography import x509
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -81,6 +81,7 @@ class SignatureTests(SynchronousTestCase):
                 RemoteProtocolError, former_fingerprints, Succession(key.public_key, shown.content), KEYS[0]
             )
 
+    @settings(deadline=None)
     @given(st.binary(max_size=300))
     def test_any_bytes(self, content: bytes) -> None:
         """Whatever bytes are shown, the answer is one kind of error or what they mean."""
@@ -90,6 +91,7 @@ class SignatureTests(SynchronousTestCase):
             return
         self.assertIn(len(decoded), range(1, MAX_FORMER + 1))
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.builds(Former, st.binary(max_size=256), st.binary(max_size=80), st.binary(max_size=80)),
@@ -165,6 +167,7 @@ class SuccessionsTests(SynchronousTestCase):
             self.assertEqual(self.learn(*keys), keys == (D, C))
         self.assertEqual(self.successions.formers(A), (D, C))
 
+    @settings(deadline=None)
     @given(st.lists(st.lists(st.sampled_from(PRINTS), min_size=1, max_size=5, unique=True), max_size=20))
     def test_ends(self, chains: list[list[bytes]]) -> None:
         """Whatever is shown in whatever order, each way through it ends, and nothing known is lost."""

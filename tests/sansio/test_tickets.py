@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -167,6 +167,7 @@ class TicketsTests(SynchronousTestCase):
         held = Record(vector["node_id"], fingerprint, (), 1, vector["ephemeral"], shown)
         self.assertEqual(tickets.claim(held, vector["issued"]).ticket, shown)
 
+    @settings(deadline=None)
     @given(st.binary(max_size=256), st.binary(max_size=80))
     def test_any_key(self, key: bytes, signature: bytes) -> None:
         """Whatever bytes stand for a key and a signature, the check answers."""
@@ -195,6 +196,7 @@ class ClaimTests(SynchronousTestCase):
         for one, other in ((claim(1, 5, ephemeral=True), claim(2, 9, ephemeral=True)), (claim(1), claim(2))):
             self.assertFalse(one.beats(other) or other.beats(one))
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(0, 5), st.booleans()), min_size=3, max_size=3))
     def test_transitive(self, drawn: list[tuple[int, int | None, bool]]) -> None:
         """Whichever two claims meet first, the same one is left."""
