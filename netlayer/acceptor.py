@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from netlayer.errors import LinkLost
-from netlayer.tls import why_lost
+from netlayer.tls import socket_of, why_lost
 
 if TYPE_CHECKING:
     from netlayer.driver import Driver
@@ -54,7 +54,6 @@ class AcceptedConnection(Protocol):
 
     :ivar address: where it comes from.
     :ivar since: when it was accepted, by the clock's seconds: the time for its handshake runs from there.
-    :ivar driver: the protocol at its end, once the other end has said something.
     """
 
     transport: Any
@@ -62,20 +61,19 @@ class AcceptedConnection(Protocol):
     def __init__(self, acceptor: Acceptor, address: IAddress | None) -> None:
         self.address = address
         self.since = acceptor.peers.clock.seconds()
-        self.driver: Driver | None = None
-        self._secured: Any = None  # what is around the driver
+        self._secured: Any = None  # the driver and what is around it, once something has come
         self._dropped = False  # before there was one
         self._acceptor = acceptor
 
     @property
     def is_silent(self) -> bool:
         """Whether nothing has come, nor waits in the socket: in a flood a turn of the reactor is long."""
-        return self.driver is None and not _has_unread(self.transport)
+        return self._secured is None and not _has_unread(self.transport)
 
     def abort(self, reason: LinkLost) -> None:
         """Close the connection at once."""
-        if self.driver is not None:
-            self.driver._abort(reason)
+        if self._secured is not None:
+            self._secured.wrappedProtocol._abort(reason)
             return
         self._dropped = True
         self._acceptor.strangers.dropped(self, reason)
@@ -104,18 +102,17 @@ class AcceptedConnection(Protocol):
         if secured is None:
             self.abort(LinkLost("no protocol was built for the connection"))
             return False
-        self._secured, self.driver = secured, secured.wrappedProtocol
-        self.driver._accepted = self
+        self._secured = secured
+        driver: Driver = secured.wrappedProtocol
+        driver._accepted = self
         self._acceptor.strangers.spoke(self)
         secured.makeConnection(self.transport)
         return True
 
 
 def _has_unread(transport: Any) -> bool:
-    raw = getattr(transport, "socket", None)
-    if not isinstance(raw, socket.socket):
-        return False
+    raw = socket_of(transport)
     try:
-        return bool(raw.recv(1, socket.MSG_PEEK))
+        return raw is not None and bool(raw.recv(1, socket.MSG_PEEK))
     except OSError:  # nothing is there, or never will be
         return False

@@ -85,6 +85,10 @@ class LinkObserver:
     def packets_wait(self, remote: Remote) -> None:
         """Somebody sends to a peer that has no link."""
 
+    def is_dialed(self, remote: Remote) -> bool:
+        """Tell whether the node goes on dialing a peer that has no link."""
+        return False
+
     def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
         """A bootstrap node has sent records."""
 
@@ -453,6 +457,7 @@ class PeerFactory(Factory):
             load=self.load,
             log=self.log,
             rng=self.rng,
+            is_dialed=self.observer.is_dialed,
             forget=self.remotes.forget,
         )
 

@@ -139,21 +139,21 @@ class Membership(LinkObserver):
                 delay = self.factory.rng.uniform(0.0, self.factory.settings.backoff_first)
                 self.joining.want_met(each, delay=delay)
         remote = protocol._remote
-        if remote is not None:
-            dialers = self._dialers(remote)
-            remote.delivery.can_dial = bool(dialers)
-            if remote.delivery.queued and any(dialer.exhausted for dialer in dialers):
-                self.packets_wait(remote)  # they were sent while the link ended, and after we had given up to dial
+        if remote is not None and remote.delivery.queued and any(each.exhausted for each in self._dialers(remote)):
+            self.packets_wait(remote)  # they were sent while the link ended, and after we had given up to dial
 
     def packets_wait(self, remote: Remote) -> None:
         """Somebody sends to a peer that has no link."""
         dialers = self._dialers(remote)
         for dialer in dialers:
             dialer.wake()
-        remote.delivery.can_dial = bool(dialers)
         refusals = [dialer.refusal for dialer in dialers]
         if refusals and None not in refusals:
             remote.fail_unwritten(PeerUnreachable(remote.node_id, 0, str(refusals[0])))
+
+    def is_dialed(self, remote: Remote) -> bool:
+        """Tell whether a peer is wanted."""
+        return bool(self._dialers(remote))
 
     def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
         """A bootstrap node has sent records."""

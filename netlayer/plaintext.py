@@ -71,6 +71,7 @@ class _Channel(ProtocolWrapper):
         super().makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> None:
+        """Bytes came: the preamble, or what follows it."""
         if self.wrappedProtocol is None:
             return
         received = self._received = self._received + data

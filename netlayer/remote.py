@@ -30,6 +30,7 @@ class Remote:
     """A peer: one fingerprint, or, before that is known, one node id that somebody wants to send to.
 
     :param fingerprint: 32 bytes; None while it is unknown who answers for `node_id`.
+    :param is_dialed: tells whether this node dials the peer.
     :param forget: called when nothing would be lost if this object were forgotten.
     :ivar link: the protocol through which packets flow, or None.
     :ivar connections: all its protocols, the link included.
@@ -46,13 +47,21 @@ class Remote:
         load: NodeLoad,
         log: NodeLog,
         rng: random.Random,
+        is_dialed: Callable[[Remote], bool],
         forget: Callable[[Remote], None],
     ) -> None:
         self.node_id = node_id
         self.fingerprint = fingerprint
         self.link: Driver | None = None
         self.connections: dict[Driver, None] = {}  # ordered by age
-        self.delivery = Delivery(peer_id=node_id, settings=settings, load=load, rng=rng, now=clock.seconds())
+        self.delivery = Delivery(
+            peer_id=node_id,
+            settings=settings,
+            load=load,
+            rng=rng,
+            now=clock.seconds(),
+            can_dial=lambda: is_dialed(self),
+        )
         self._clock = clock
         self._log = log
         self._forget = forget

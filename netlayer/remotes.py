@@ -74,14 +74,10 @@ class Remotes:
 
     def fail_unwritten(self, node_id: int | None, fingerprint: bytes | None, error: DeliveryError) -> None:
         """Fail the packets to an unreachable peer that were never written."""
-        for remote in self._found(node_id, fingerprint):
-            if remote.link is None:
+        found = [self._by_id.get(node_id) if node_id is not None else None, self._by_key.get(fingerprint or b"")]
+        for remote in dict.fromkeys(found):
+            if remote is not None and remote.link is None:
                 remote.fail_unwritten(error)
-
-    def note_dialed(self, node_id: int | None, fingerprint: bytes | None, *, is_dialed: bool) -> None:
-        """Note whether this node goes on dialing a peer; packets for others fail if they don't come themselves."""
-        for remote in self._found(node_id, fingerprint):
-            remote.delivery.can_dial = is_dialed
 
     def forget(self, remote: Remote) -> None:
         """Drop a peer of which nothing is left to lose."""
@@ -97,10 +93,3 @@ class Remotes:
             remote.close()
         self._by_key.clear()
         self._by_id.clear()
-
-    # ---- private
-
-    def _found(self, node_id: int | None, fingerprint: bytes | None) -> list[Remote]:
-        by_id = self._by_id.get(node_id) if node_id is not None else None
-        by_key = self._by_key.get(fingerprint) if fingerprint is not None else None
-        return [remote for remote in dict.fromkeys((by_id, by_key)) if remote is not None]

@@ -31,7 +31,7 @@ from netlayer.errors import RemoteProtocolError, shown
 from netlayer.interfaces import ISecurity
 from netlayer.sansio.succession import Succession
 
-__all__ = ["ALPN", "MutualTLS", "proven_fingerprint", "tune_socket", "why_lost"]
+__all__ = ["ALPN", "MutualTLS", "proven_fingerprint", "socket_of", "tune_socket", "why_lost"]
 
 #: The one name for all versions; they are negotiated in HELLO, so that a refusal can be said.
 ALPN = b"netlayer"
@@ -109,15 +109,15 @@ def tune_socket(transport: Any, *, dead_after: float) -> None:
     set_no_delay = getattr(transport, "setTcpNoDelay", None)
     if set_no_delay is not None:
         set_no_delay(True)
-    raw = _socket(transport)
+    raw = socket_of(getattr(transport, "transport", None))
     if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = int(max(dead_after, 15.0) * 1000)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
-def _socket(transport: Any) -> socket.socket | None:
-    """Return the socket beneath TLS, if there is one."""
-    raw = getattr(getattr(transport, "transport", None), "socket", None)
+def socket_of(transport: Any) -> socket.socket | None:
+    """Return the socket of a transport, if it has one; a wrapper, such as TLS, has none."""
+    raw = getattr(transport, "socket", None)
     return raw if isinstance(raw, socket.socket) else None
 
 

@@ -55,11 +55,9 @@ class Wanted:
         self.told: set[str] = set()  # what kinds of failure the log has told of in this outage
         self.dialer: Dialer
 
-    def is_peer(self, node_id: int | None, fingerprint: bytes | None) -> bool:
-        """Tell whether this is the peer of that id, or of that key, as far as they are known."""
-        return (node_id is not None and self.node_id == node_id) or (
-            fingerprint is not None and self.fingerprint == fingerprint
-        )
+    def is_peer(self, node_id: int, fingerprint: bytes | None) -> bool:
+        """Tell whether this is the peer of that id, or of that key."""
+        return self.node_id == node_id or (fingerprint is not None and self.fingerprint == fingerprint)
 
     @property
     def reported(self) -> bool:

@@ -71,7 +71,6 @@ class WantedPeers:
             wanted.dialer.stop()
             return wanted
         self._wanted[key] = wanted
-        self._note_dialed(wanted)
         self._drop_superfluous()
         wanted.dialer.start(delay)
         return wanted
@@ -105,7 +104,6 @@ class WantedPeers:
         """Want a peer no longer."""
         for key in [key for key, other in self._wanted.items() if other is wanted]:
             del self._wanted[key]
-        self._note_dialed(wanted)
         wanted.dialer.stop()  # last, as whoever waits for it may look
 
     def linked(self, protocol: Driver) -> None:
@@ -154,11 +152,6 @@ class WantedPeers:
             wanted.dialer.stop()
 
     # ---- private
-
-    def _note_dialed(self, wanted: Wanted) -> None:
-        others = self._wanted.values()
-        is_dialed = any(other.is_peer(wanted.node_id, wanted.fingerprint) for other in others)
-        self._factory.remotes.note_dialed(wanted.node_id, wanted.fingerprint, is_dialed=is_dialed)
 
     def _merge_met(self, protocol: Driver) -> None:
         """Make one of what is wanted since it was met, if it is one peer: with an ephemeral key it comes by others."""

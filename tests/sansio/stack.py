@@ -286,8 +286,14 @@ class Node:
         self.network, self.side, self.settings, self.dials = network, side, settings, dials
         self.local = local_node(side, settings, fingerprint=(SMALL, LARGE)[side], boot=network.rng.getrandbits(64))
         self.load = NodeLoad()
-        self.delivery = Delivery(peer_id=None, settings=settings, load=self.load, rng=network.rng, now=network.now)
-        self.delivery.can_dial = dials
+        self.delivery = Delivery(
+            peer_id=None,
+            settings=settings,
+            load=self.load,
+            rng=network.rng,
+            now=network.now,
+            can_dial=lambda: dials,
+        )
         self.selection: Selection[End] = Selection(probe_timeout=settings.probe_timeout)
         self.back_off = BackOff(settings=settings, rng=network.rng)
         self.alive, self.stopping = True, False

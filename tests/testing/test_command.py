@@ -21,6 +21,22 @@ ROOT = Path(__file__).parents[2]
 SCENARIOS = "tests.testing.scenarios"
 
 
+def long_run() -> subprocess.Popen[str]:
+    """Start what runs for hours, in a session of its own, and wait until a run has failed and was told of."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "netlayer.testing", f"{SCENARIOS}:LosesOne", "--seeds", "1-1000000", "--jobs", "2"],
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
 def run(*arguments: str, hash_seed: str = "0", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run the command line."""
     return subprocess.run(
@@ -91,17 +107,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_interrupted(self) -> None:
         """Ctrl-C ends it soon, with code 130 and a line that sums up, whatever processes it has started."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "netlayer.testing", f"{SCENARIOS}:LosesOne", "--seeds", "1-1000000", "--jobs", "2"],
-            cwd=ROOT,
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=interruptible,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()  # of the first run that has failed
+        process = long_run()
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
         output, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, errors)
@@ -111,16 +117,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_killed(self) -> None:
         """Who is killed leaves none of the processes behind that it has started."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "netlayer.testing", f"{SCENARIOS}:LosesOne", "--seeds", "1-1000000", "--jobs", "2"],
-            cwd=ROOT,
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
+        process = long_run()
         process.kill()
         try:
             process.communicate(timeout=60)  # each of them holds the other end of the pipe
