@@ -457,7 +457,7 @@ class PeerFactory(Factory):
             load=self.load,
             log=self.log,
             rng=self.rng,
-            is_dialed=self.observer.is_dialed,
+            is_dialed=lambda remote: self.observer.is_dialed(remote),
             forget=self.remotes.forget,
         )
 
