@@ -17,6 +17,7 @@ import attrs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import react
 from twisted.logger import globalLogBeginner
 
@@ -93,12 +94,11 @@ async def run(payload: bytes, count: int, port: int) -> Result:
     return result
 
 
-async def receiver(application: object) -> tuple[PeerFactory, int]:
+async def receiver(application: object) -> tuple[PeerFactory, IListeningPort]:
     """Return the factory of a receiver, and the port at which it listens."""
     factory = PeerFactory(reactor, node_id=1, protocol=Receiver)
     factory.application = application
-    listening = await factory.listen(TCP4ServerEndpoint(reactor, 0, interface=HOST))
-    return factory, listening.getHost().port
+    return factory, await factory.listen(TCP4ServerEndpoint(reactor, 0, interface=HOST))
 
 
 async def apart(payload: bytes, count: int) -> Result:
@@ -113,7 +113,8 @@ async def apart(payload: bytes, count: int) -> Result:
 
 async def measure(_: object) -> None:
     """Measure, and print the figures."""
-    factory, port = await receiver("together")
+    factory, listening = await receiver("together")
+    port = listening.getHost().port
     for size, count in ((64, 50_000), (MIB, 200)):
         payload = bytes(size)
         for where, once in (("one process", lambda p, c: run(p, c, port)), ("two processes", apart)):
@@ -122,13 +123,14 @@ async def measure(_: object) -> None:
             cost = statistics.median(result.processor / result.packets for result in results)
             name = "64 B" if size == 64 else "1 MiB"
             print(f"{name:>5}, {where:<13}  {rate:>9,.0f} packets/s  {cost * 1e6:>8,.1f} µs of processor time a packet")
+    await listening.stopListening()
     await factory.stop()
 
 
 async def receive() -> None:
     """Print the port of a receiver."""
-    _, port = await receiver("alone")
-    print(port, flush=True)
+    _, listening = await receiver("alone")
+    print(listening.getHost().port, flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from twisted.application.internet import StreamServerEndpointService
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogBeginner
@@ -97,13 +98,12 @@ def around(host: SimulatedHost, hosts: list[SimulatedHost]) -> list[SimulatedHos
     return [hosts[(here + step) % size] for step in (1, size // 31, size // 11, size // 5, size // 2 - 1)]
 
 
-def pinging_node(host: SimulatedHost, hosts: list[SimulatedHost]) -> PingingFactory:
+def pinging_node(host: SimulatedHost, hosts: list[SimulatedHost]) -> StreamServerEndpointService:
     """Return what stays connected to some hosts around the ring."""
     factory = PingingFactory(host)
-    TCP4ServerEndpoint(host.reactor, 8000).listen(factory)
     for target in around(host, hosts):
         host.reactor.callLater(1.0, TCP4ClientEndpoint(host.reactor, target.address, 8000).connect, factory)
-    return factory
+    return StreamServerEndpointService(TCP4ServerEndpoint(host.reactor, 8000), factory)
 
 
 def ring_node(host: SimulatedHost, hosts: list[SimulatedHost]) -> PeerService:
@@ -121,8 +121,13 @@ def ring_node(host: SimulatedHost, hosts: list[SimulatedHost]) -> PeerService:
     return service
 
 
-def ring(size: int, node: Callable[[SimulatedHost, list[SimulatedHost]], Any]) -> tuple[float, int]:
-    """Return how many events a second a ring is simulated with, and how many packets or answers came through."""
+def ring(size: int, node: Callable[[SimulatedHost, list[SimulatedHost]], Any], span: float = SPAN) -> tuple[float, int]:
+    """Return how many events a second a ring is simulated with, and how many packets or answers came through.
+
+    :param size: how many hosts, 62 at least.
+    :param node: returns what runs on a host.
+    :param span: virtual seconds that are measured.
+    """
     internet = SimulatedInternet(seed=1)
     hosts = internet.add_hosts(size)
     for host in hosts:
@@ -131,7 +136,7 @@ def ring(size: int, node: Callable[[SimulatedHost, list[SimulatedHost]], Any]) -
     gc.collect()
     gc.freeze()
     events, began = internet.events, time.process_time()
-    internet.advance(SPAN)
+    internet.advance(span)
     rate = (internet.events - events) / (time.process_time() - began)
     gc.unfreeze()
     return rate, sum(host.application.factory.application for host in hosts)
