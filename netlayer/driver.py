@@ -68,8 +68,10 @@ class Driver(Protocol):
         self._flushing: IDelayedCall | None = None
         self._abort_timer: IDelayedCall | None = None
         self._probe_timer: IDelayedCall | None = None
+        self._patience: IDelayedCall | None = None  # for the first PONG
         self.linked_at = 0.0  # by the clock of the reactor; of no meaning before that
         self._probes: list[Deferred[bool]] = []
+        self._heard_since = False  # whether any byte came while they are under way
 
     def connectionMade(self) -> None:
         """TCP stands; the time for the handshake begins to run."""
@@ -116,8 +118,7 @@ class Driver(Protocol):
         if self._remote is not None:
             self._remote.spoke(self)
         self._act(self._connection.receive_data(data, self._clock.seconds()))
-        if self._probes:
-            self._probed(True)
+        self._heard_since = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
@@ -288,10 +289,16 @@ class Driver(Protocol):
         self._act()
 
     def _probe(self) -> Deferred[bool]:
-        """Ask for a sign of life; fires with whether any byte came in time."""
+        """Ask for a sign of life; fires with whether there was one: at once when the answer comes, or in the end.
+
+        Other bytes may be older than the question, and the last ones of a process that is gone: they count if the link
+        still stands when the time is over.
+        """
         alive: Deferred[bool] = Deferred()
         if not self._probes:
-            self._probe_timer = self._clock.callLater(self.factory.settings.probe_timeout, self._probed, False)
+            self._heard_since = False
+            timeout = self.factory.settings.probe_timeout
+            self._probe_timer = self._clock.callLater(timeout, lambda: self._probed(self._heard_since))
         self._probes.append(alive)
         self._ping()
         return alive
@@ -377,6 +384,7 @@ class Driver(Protocol):
             case Linked():
                 self._linked()
             case Pong():
+                self._probed(True)
                 self._link_stands()
             case Goodbye():
                 pass  # its code stands in the reason of peer_lost
@@ -390,11 +398,10 @@ class Driver(Protocol):
         remote, said = self._remote, self._connection.remote
         assert remote is not None and said is not None
         remote.linked(self)
-        if self._connection.state is State.CLOSED:  # by the hook of a link that this one has replaced
+        if self.factory.stopping or self.factory.contested(self):
             return
-        if self.factory.contested(self):
-            return
-        self._ping()  # measures the round trip
+        if self._connection.state is not State.CLOSED:  # what came with the link ended it, or the hook of a former one
+            self._ping()  # measures the round trip
         address = said.addresses[0] if said.addresses else self.transport.getPeer()
         self.peer = PeerInfo(said.node_id, getattr(address, "host", "?"), getattr(address, "port", 0))
         self._ready, self.linked_at = True, self._clock.seconds()
@@ -404,17 +411,28 @@ class Driver(Protocol):
             self._sending_paused()
         if self._connection.is_arbiter:
             self._link_stands()
+        elif self._ready:
+            self._patience = self._clock.callLater(self.factory.settings.timeout, self._link_stands)
 
     def _link_stands(self) -> None:
-        """Both ends have the link: the arbiter knows by the SELECTED, the other end by the first PONG after it."""
+        """Both ends have the link: the arbiter knows by the SELECTED, the other end by the first PONG after it.
+
+        Who lives and does not answer is believed after a while; whoever waits for the link need not wait for ever.
+        """
+        self._lose_patience()
         if self._attempt is not None:
             self._attempt.succeeded(self)
         if self._remote is not None:
             self._remote.tell_linked()
 
+    def _lose_patience(self) -> None:
+        patience, self._patience = self._patience, None
+        if patience is not None and patience.active():
+            patience.cancel()
+
     def _handle(self, packet: DataPacket) -> None:
-        if not self._ready:  # it came together with what made this connection the link, and that was contested
-            self._handled(packet, "the link was refused")
+        if not self._ready:  # it came together with what made this connection the link, and that was refused
+            self._handled(packet, "the node is shutting down" if self.factory.stopping else "the link was refused")
             return
         run_handler(self, packet)
 
@@ -455,6 +473,7 @@ class Driver(Protocol):
         if self._next_turn is not None:
             self._next_turn.cancel()
             self._next_turn = None
+        self._lose_patience()
         own = self.factory.local.fingerprint
         if isinstance(reason, Rejected) and reason.code == RejectCode.SELF and self.fingerprint != own:
             reason = RemoteProtocolError("the other end claims to be this node itself")

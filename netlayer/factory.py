@@ -89,6 +89,10 @@ class LinkObserver:
         """Tell whether the node goes on dialing a peer that has no link."""
         return False
 
+    def is_configured(self, protocol: Driver) -> bool:
+        """Tell whether a connection leads to a bootstrap node or a peer of the node's configuration."""
+        return False
+
     def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
         """A bootstrap node has sent records."""
 

@@ -45,7 +45,8 @@ class Gate:
             protocol._reject(RejectCode.NOT_ALLOWED, "this id and key do not stand on the list of this node")
             return
         known = factory.remotes.find_key(fingerprint)
-        if (known is None or not known.connections) and not factory.has_room():
+        is_counted = known is not None and bool(known.connections)
+        if not is_counted and not factory.has_room() and not factory.observer.is_configured(protocol):
             protocol._reject(RejectCode.FULL, f"this node has {factory.settings.max_connections} links")
             return
         try:

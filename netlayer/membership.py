@@ -155,6 +155,10 @@ class Membership(LinkObserver):
         """Tell whether a peer is wanted."""
         return bool(self._dialers(remote))
 
+    def is_configured(self, protocol: Driver) -> bool:
+        """Tell whether a connection leads to a bootstrap node or a peer of the node's configuration."""
+        return self.wanted.is_configured(protocol)
+
     def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
         """A bootstrap node has sent records."""
         if not self._stopped:

@@ -228,15 +228,17 @@ class Remote:
         :returns: the numbers of plain sends that became unknown by that.
         """
         self.connections.pop(protocol, None)
-        if self.link is protocol:
+        was_link, was_attached = self.link is protocol, self._attached is protocol
+        if was_link:
             self.link = None
-        unknown: list[int] = []
-        if self._attached is protocol:
+        if was_attached:
             self._attached = None
             self.delivery.detach(self._clock.seconds())
             if session_over:
                 self.delivery.end_session(reason)
-            self.settle()
+        unknown: list[int] = []
+        if was_link or was_attached:
+            self.settle()  # also what the connection that replaces this one has made unknown
             unknown, self._unknown = self._unknown, []
             self._set_alarm(self.delivery.next_deadline())
         self._decide(self._selection.lost(protocol))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
@@ -13,6 +13,9 @@ from netlayer.addresses import Address, check_endpoint_port, parse_address, pars
 from netlayer.dialing import Dialer, DialerState
 from netlayer.errors import ConfigurationError, JoinRefused
 from netlayer.status import WantedStatus
+
+if TYPE_CHECKING:
+    from netlayer.driver import Driver
 
 __all__ = ["Reason", "Wanted", "Where", "bootstrap", "client_endpoint", "configured_peer", "met_key"]
 
@@ -58,6 +61,10 @@ class Wanted:
     def is_peer(self, node_id: int, fingerprint: bytes | None) -> bool:
         """Tell whether this is the peer of that id, or of that key."""
         return self.node_id == node_id or (fingerprint is not None and self.fingerprint == fingerprint)
+
+    def leads_to(self, protocol: Driver) -> bool:
+        """Tell whether a connection leads to this peer, by its key or as it is what was dialed."""
+        return self.fingerprint == protocol.fingerprint or self.dialer.has_dialed(protocol)
 
     @property
     def reported(self) -> bool:

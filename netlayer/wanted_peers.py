@@ -87,16 +87,18 @@ class WantedPeers:
         return [
             wanted
             for wanted in self._wanted.values()
-            if wanted.fingerprint == protocol.fingerprint
-            or wanted.dialer.has_dialed(protocol)
+            if wanted.leads_to(protocol)
             or (wanted.reason is not Reason.BOOTSTRAP and wanted.node_id == protocol.introduction.node_id)
         ]
 
     def is_meant(self, protocol: Driver) -> bool:
         """Tell whether a link leads to somebody whom this node was told to dial, and has dialed."""
+        return any(wanted.reason is not Reason.MET and wanted.leads_to(protocol) for wanted in self._wanted.values())
+
+    def is_configured(self, protocol: Driver) -> bool:
+        """Tell whether a connection leads to a bootstrap node or a peer of the node's configuration."""
         return any(
-            wanted.reason is not Reason.MET
-            and (wanted.fingerprint == protocol.fingerprint or wanted.dialer.has_dialed(protocol))
+            wanted.reason in (Reason.BOOTSTRAP, Reason.CONFIGURED) and wanted.leads_to(protocol)
             for wanted in self._wanted.values()
         )
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from netlayer import DataPacket, Identity, PeerFactory, PeerProtocol
+from netlayer import DataPacket, Identity, PeerFactory, PeerProtocol, Settings
 from netlayer.errors import (
     ConfigurationError,
     DeliveryTimeout,
+    HandlerFailed,
     LinkLost,
     LocalProtocolError,
     NodeStopped,
     PeerLost,
     PeerUnreachable,
+    Rejected,
 )
 from netlayer.factory import LinkObserver
 from tests.memory import Diary, MemoryTestCase
@@ -404,6 +409,161 @@ class Remembers(Diary):
     def peer_ready(self) -> Any:
         super().peer_ready()
         Remembers.protocols.append(self)
+
+
+class Eager(Diary):
+    """Sends as soon as it may, in one write: a small packet and one in parts. ``results`` has what became of them."""
+
+    results: list[Any] = []  # noqa: RUF012 - replaced by each test
+
+    def peer_ready(self) -> None:
+        super().peer_ready()
+        if not Eager.results:
+            Eager.results = [self.send_packet(data, confirm=True) for data in ("small", bytes(40_000))]
+
+
+class Tells(Diary):
+    """Writes down which packets have become unknown."""
+
+    def packet_received(self, packet: DataPacket) -> Any:
+        return Deferred()
+
+    def peer_lost(self, reason: LinkLost) -> None:
+        self.factory.application.append((self.peer.node_id, "lost", reason.unknown))
+
+
+class FirstChunkTests(MemoryTestCase):
+    """What comes together with the beginning of a link, and what ends it at once."""
+
+    def pair(self, arbiter: int) -> tuple[PeerFactory, PeerFactory]:
+        """Return a receiver that takes parts of 64 KiB at most, and a sender; number `arbiter` is that."""
+        keys = sorted((Identity.generate() for _ in range(2)), key=lambda identity: identity.fingerprint)
+        if arbiter == 1:
+            keys.reverse()
+        nodes = []
+        for node_id, protocol, limits in ((1, Diary, {"reassembly_limit": 65536}), (2, Eager, {"buffer_size": 8192})):
+            settings = attrs.evolve(Settings(), max_packet=65536, **limits)
+            factory = PeerFactory(
+                self.reactor, node_id=node_id, protocol=protocol, settings=settings, identity=keys[node_id - 1]
+            )
+            factory.application = []
+            self.successResultOf(factory.listen(self.listening_at(8000 + node_id)))
+            nodes.append(factory)
+        return nodes[0], nodes[1]
+
+    def test_no_memory(self) -> None:
+        """A packet is handled when the one behind it ends the link; that one is sent again on the next link."""
+        for arbiter in (1, 2):
+            self.setUp()
+            Eager.results = []
+            receiver, sender = self.pair(arbiter)
+            receiver.load.reassembling = 65_000  # of others
+            attempt = self.dial(sender, 1)
+            attempt.addErrback(lambda _: None)
+            self.connect()
+            self.settle()
+            small, large = Eager.results
+            self.assertEqual(receiver.application[:2], [(2, "ready"), (2, "small")])
+            self.assertIn("half-received", receiver.application[2][2])
+            self.assertNoResult(large)
+            receiver.load.reassembling = 0
+            self.link(sender, receiver)
+            self.pass_time(1.0)
+            self.successResultOf(small)
+            self.successResultOf(large)
+            self.assertEqual(receiver.application[3:], [(2, "ready"), (2, bytes(40_000))])
+
+    def test_stopping(self) -> None:
+        """A node that shuts down tells its application of no new link; what comes on it is refused by name."""
+        Eager.results = []
+        receiver, sender = self.pair(arbiter=1)
+        attempt = self.dial(sender, 1)
+        attempt.addErrback(lambda _: None)
+        pump = self.connect()
+        while not Eager.results:
+            pump.pump()
+        stopped = receiver.stop()
+        self.settle()
+        self.successResultOf(stopped)
+        self.assertEqual(receiver.application, [])
+        small, large = Eager.results
+        for sent in (small, large):
+            self.assertIn("the node is shutting down", str(self.failureResultOf(sent, HandlerFailed).value))
+
+
+class SignsOfLifeTests(MemoryTestCase):
+    """What the other end has to say to be believed."""
+
+    def test_no_answer(self) -> None:
+        """Who dials gets its link when the other end lives, even if it never answers the first PING."""
+        keys = sorted((Identity.generate() for _ in range(2)), key=lambda identity: identity.fingerprint)
+        a, b = (
+            PeerFactory(self.reactor, node_id=n, protocol=Diary, identity=key)
+            for n, key in zip((1, 2), keys, strict=True)
+        )
+        for factory in (a, b):
+            factory.application = []
+            self.successResultOf(factory.listen(self.listening_at(8000 + factory.node_id)))
+        attempt = self.dial(a, 2)
+        pump = self.connect()
+        while not b.links():
+            pump.pump()
+        self.pumps.clear()
+        self.reactor.advance(4.9)
+        self.assertNoResult(attempt)
+        self.reactor.advance(0.2)
+        self.assertEqual([self.successResultOf(attempt)], a.links())
+        self.pumps.append(pump)
+        self.settle()
+        stopped = [factory.stop() for factory in (a, b)]
+        self.settle()
+        self.assertEqual([self.successResultOf(each) for each in stopped], [None, None])
+        self.assert_at_rest([a, b])
+
+    def test_late_bytes(self) -> None:
+        """Bytes that are no answer are no proof that the holder of an id lives: its process may have ended since."""
+        for ends in (True, False):
+            self.setUp()
+            a, b, again = self.factory(1), self.factory(2), self.factory(1)
+            pump = self.link(a, b)
+            self.pumps.clear()  # the network is away
+            a.links()[0].send_packet("late")
+            self.reactor.advance(0)
+            attempt = again.connect(self.address(8002))
+            self.connect()
+            self.settle()
+            self.assertNoResult(attempt)
+            pump.server.dataReceived(pump.clientIO.getOutBuffer())
+            self.settle()
+            self.assertNoResult(attempt)
+            if ends:
+                self.cut_server(pump)
+                self.pass_time(0.1)
+                self.assertEqual([self.successResultOf(attempt)], again.links())
+            else:
+                self.pass_time(2.1)
+                self.assertEqual(self.failureResultOf(attempt, Rejected).value.code, "id-taken")
+
+    def cut_server(self, pump: Any) -> None:
+        """Break a connection at the listener's end."""
+        pump.serverIO.disconnecting = True
+        pump.server.connectionLost(Failure(ConnectionLost()))
+
+
+class UnknownTests(MemoryTestCase):
+    def test_replaced(self) -> None:
+        """Packets of which a new link has made the outcome unknown are told of by the end of the former one."""
+        nodes = [self.factory(1, Tells), self.factory(2, Tells)]
+        pump = self.link(*nodes)
+        follower, arbiter = sorted(nodes, key=lambda node: node.local.fingerprint)
+        number = follower.links()[0].send_packet("in flight")
+        self.settle()
+        self.pumps.clear()
+        self.assertIsNotNone(pump)
+        arbiter.links()[0].disconnect()
+        self.reactor.advance(5.1)  # nobody answers the goodbye: the session is forgotten at this end
+        self.link(arbiter, follower)
+        self.assertEqual(follower.application[1:], [(arbiter.node_id, "lost", (number,)), (arbiter.node_id, "ready")])
 
 
 class ObserverTests(MemoryTestCase):

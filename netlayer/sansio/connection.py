@@ -88,6 +88,7 @@ class Connection:
         self._control: list[bytes] = []  # frames that go out before any packet
         self._control_size = 0
         self._pong: bytes | None = None  # the last PING only: a flood of them costs one answer
+        self._register: Register | None = None  # the last one of a chunk only, for the same reason
         self._pings = Pings()
         self._liveness: Liveness | None = None
         self._deadline: float | None = now + settings.timeout  # of the handshake, later of the farewell
@@ -295,8 +296,10 @@ class Connection:
         try:
             while self.state is not State.JUDGING and (frame := next_frame()) is not None:
                 kind, body = frame
+                if self._control_size > MAX_CONTROL:
+                    raise LinkLost("the peer asks and does not read the answers")
                 if kind == _DATA or kind == _DATA_PART:
-                    packet = self._data(body, last=kind == _DATA)
+                    packet = self._data(body, last=kind == _DATA, now=now)
                     if packet is not None:
                         self.packets_received += 1
                         events.append(packet)
@@ -306,10 +309,11 @@ class Connection:
                     events += self._message(message, now)
                     if self.state is State.CLOSED:
                         break
-                    if self._control_size > MAX_CONTROL:
-                        raise LinkLost("the peer asks and does not read the answers")
             if self.state is State.JUDGING and self._frames.waiting > MAX_HANDSHAKE_FRAME:
                 raise RemoteProtocolError("more was sent than an introduction, before it was answered")
+            if self._register is not None and self.state is not State.CLOSED:
+                events.append(self._register)
+                self._register = None
         except RemoteProtocolError as error:
             self._say(Reject(RejectCode.PROTOCOL_VIOLATION, error.reason[:200]))
             events += self._close(error)
@@ -346,16 +350,19 @@ class Connection:
                 return self._close(Rejected(message.code, message.text, message.retry_after))
             case Goodbye():
                 return self._goodbye(message, now)
-            case Register() | Registered() | Peers():
+            case Register():
+                self._require_bootstrap(message)
+                self._register = message
+            case Registered() | Peers():
                 self._require_bootstrap(message)
                 return [message]
         return []
 
-    def _data(self, body: bytes, *, last: bool) -> DataPacket | None:
+    def _data(self, body: bytes, *, last: bool, now: float) -> DataPacket | None:
         if self.state not in TAKES_DATA:
             raise RemoteProtocolError(f"DATA is not legal here ({self.state.value})")
         assert self._delivery is not None and self.remote is not None
-        return self._delivery.data_received(body, last=last, sender_id=self.remote.node_id)
+        return self._delivery.data_received(body, last=last, sender_id=self.remote.node_id, now=now)
 
     def _introduced(self, message: Hello | Welcome, refusal: Reject | None) -> list[Event]:
         self.state = State.JUDGING
@@ -454,7 +461,7 @@ class Connection:
 
     def _close(self, reason: Exception, *, abort: bool = False) -> list[Event]:
         self.state = State.CLOSED
-        self._deadline = self._receipts_at = self._liveness = None
+        self._deadline = self._receipts_at = self._liveness = self._pong = None  # a REJECT is the last word
         return [Closed(reason, abort)]
 
     # ---- private: small things

@@ -196,7 +196,7 @@ class Delivery:
 
     # ---- the receiver's side
 
-    def data_received(self, body: bytes, *, last: bool, sender_id: int) -> DataPacket | None:
+    def data_received(self, body: bytes, *, last: bool, sender_id: int, now: float) -> DataPacket | None:
         """Take the body of a DATA or DATA_PART message; return the packet if this completes one.
 
         :raises RemoteProtocolError: when the body is malformed, or the packet exceeds a limit.
@@ -212,7 +212,7 @@ class Delivery:
             raise RemoteProtocolError(f"unknown flags {flags:#x} in a DATA message")
         if incoming.unreceipted >= 2 * settings.window and not self._reassembly.has_begun:
             raise RemoteProtocolError(f"{incoming.unreceipted} bytes without a receipt, window {settings.window}")
-        payload = self._reassembly.add(body[DATA_HEADER_SIZE:], last=last)
+        payload = self._reassembly.add(body[DATA_HEADER_SIZE:], last=last, now=now)
         if payload is None:
             return None
         value = decode_value(tag, payload)

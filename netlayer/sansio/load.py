@@ -19,6 +19,15 @@ class Queue(Protocol):
         """Bytes that wait in it."""
 
 
+class Arriving(Protocol):
+    """A packet of which parts have arrived, and more are to come."""
+
+    begun_at: float
+
+    def give_way(self) -> None:
+        """Forget what has arrived."""
+
+
 class NodeLoad:
     """Counters of one node, kept by their owners.
 
@@ -26,16 +35,18 @@ class NodeLoad:
     :ivar queued: bytes in all send queues; a payload that several of them share is counted once.
     :ivar queues: the send queues themselves.
     :ivar reassembling: bytes of packets of which parts have arrived.
+    :ivar arriving: these packets, in the order in which they have begun.
     :ivar submitted: how many packets were queued so far, for whichever peer.
     """
 
-    __slots__ = ("handlers", "queued", "queues", "reassembling", "submitted")
+    __slots__ = ("arriving", "handlers", "queued", "queues", "reassembling", "submitted")
 
     def __init__(self) -> None:
         self.handlers = 0
         self.queued = 0
         self.queues: set[Queue] = set()
         self.reassembling = 0
+        self.arriving: dict[Arriving, None] = {}
         self.submitted = 0
 
     def is_longest(self, queue: Queue) -> bool:

@@ -1,4 +1,8 @@
-"""Packets out of DATA and DATA_PART messages: the parts of a large one are put together again, within the limits."""
+"""Packets out of DATA and DATA_PART messages: the parts of a large one are put together again, within the limits.
+
+The packets of all connections share the memory for that. When it is short, those that have come for long already give
+way to those that begin; otherwise a few senders that never finish could keep everybody else out.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,17 @@ from netlayer.errors import LinkLost, RemoteProtocolError
 from netlayer.sansio.load import NodeLoad
 from netlayer.wire.messages import MIN_PART
 
-__all__ = ["Reassembly"]
+__all__ = ["PATIENCE", "Reassembly"]
+
+#: Seconds that a packet may take to arrive before it has to give way to others.
+PATIENCE = 5.0
 
 
 class Reassembly:
-    """The packet of one connection that is arriving."""
+    """The packet of one connection that is arriving.
+
+    :ivar begun_at: when its first part came, if one has.
+    """
 
     def __init__(self, *, settings: Settings, load: NodeLoad) -> None:
         self._max_packet = settings.max_packet
@@ -19,13 +29,15 @@ class Reassembly:
         self._load = load
         self._parts: list[bytes] = []
         self._size = 0
+        self._gave_way = False
+        self.begun_at = 0.0
 
     @property
     def has_begun(self) -> bool:
         """Whether a part has arrived and more are to come."""
         return bool(self._parts)
 
-    def add(self, payload: bytes, *, last: bool) -> bytes | None:
+    def add(self, payload: bytes, *, last: bool, now: float) -> bytes | None:
         """Take the payload of the next message; return that of the packet if it is complete.
 
         :raises RemoteProtocolError: when the packet is too large, or a part too small.
@@ -33,12 +45,17 @@ class Reassembly:
         """
         if self._size + len(payload) > self._max_packet:
             raise RemoteProtocolError(f"a packet of more than {self._max_packet} bytes")
+        if self._gave_way:
+            raise LinkLost("half of a packet gave way to those of others, as it took too long; try again later")
         if last and not self._parts:
             return payload
         if not last and len(payload) < MIN_PART:
             raise RemoteProtocolError(f"a part of {len(payload)} bytes, the least is {MIN_PART}")
-        if self._load.reassembling + len(payload) > self._limit:
+        if not self._find_room(len(payload), now):
             raise LinkLost(f"this node has {self._load.reassembling} bytes of half-received packets; try again later")
+        if not self._parts:
+            self.begun_at = now
+            self._load.arriving[self] = None
         self._load.reassembling += len(payload)
         self._size += len(payload)
         self._parts.append(payload)
@@ -49,7 +66,24 @@ class Reassembly:
         return whole
 
     def drop(self) -> None:
-        """Forget what has arrived of a packet."""
+        """Forget what has arrived of a packet; another one may begin."""
         self._load.reassembling -= self._size
+        self._load.arriving.pop(self, None)
         self._size = 0
         self._parts = []
+        self._gave_way = False
+
+    def give_way(self) -> None:
+        """Forget what has arrived of a packet, of which the rest will not be taken."""
+        self.drop()
+        self._gave_way = True
+
+    def _find_room(self, size: int, now: float) -> bool:
+        """Have the oldest packets give way until so many bytes more fit; return whether they do."""
+        load = self._load
+        for oldest in list(load.arriving) if load.reassembling + size > self._limit else ():
+            if oldest is not self and now - oldest.begun_at > PATIENCE:
+                oldest.give_way()
+                if load.reassembling + size <= self._limit:
+                    break
+        return load.reassembling + size <= self._limit

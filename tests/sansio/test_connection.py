@@ -814,6 +814,38 @@ class LivenessTests(ConnectionTestCase):
         self.assertClosed(us, LinkLost, "does not read the answers", abort=True)
         self.assertEqual(asked, MAX_CONTROL // len(frame(answer)) + 1)
 
+    def test_floods_behind_control(self) -> None:
+        """Packets and messages that are skipped do not keep a peer alive that does not read what it asked for."""
+        for data in (encode_data(MessageType.DATA, 0, 0, b"x"), encode_frame(255, b"")):
+            us = Pair(roles=("bootstrap", "bootstrap")).link().dialer
+            for _ in range(MAX_CONTROL // len(frame(Registered(15.0))) + 1):
+                us.connection.say(Registered(15.0))
+            us.receive(data)
+            self.assertClosed(us, LinkLost, "does not read the answers", abort=True)
+
+    def test_register_flood(self) -> None:
+        """Of many REGISTERs that came at once the last one counts, behind the packets that came with them."""
+
+        def news(side: Side) -> list[Register]:
+            return [event for event in side.events if isinstance(event, Register)]
+
+        us = Pair(roles=("bootstrap", "bootstrap")).link().dialer
+        first, last = Register((), True, 1), Register((), True, 2)
+        us.receive(frame(first) * 1000 + encode_data(MessageType.DATA, 0, 0, b"x") + frame(last))
+        self.assertEqual(news(us), [last])
+        self.assertEqual([packet.data for packet in us.packets], [b"x"])
+        us.receive(frame(first))
+        self.assertEqual(news(us), [last, first])
+        us.receive(frame(last) + b"\0\0\0\1\x7f")
+        self.assertViolation(us)
+        self.assertEqual(news(us), [last, first])
+
+    def test_refusal_is_last(self) -> None:
+        """A PING that came together with a violation gets no answer behind the REJECT."""
+        us = Pair().link().dialer
+        us.receive(frame(Ping(bytes(8))) + b"\0\0\0\1\x7f")
+        self.assertEqual([type(message) for message in us.messages()], [Reject])
+
 
 class GoodbyeTests(ConnectionTestCase):
     """The clean end."""

@@ -28,6 +28,7 @@ from netlayer.errors import (
 from netlayer.handlers import DataPacket
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.load import PACKET_OVERHEAD, NodeLoad, SharedPayload
+from netlayer.sansio.reassembly import PATIENCE, Reassembly
 from netlayer.sansio.streams import OutgoingPacket
 from netlayer.wire.messages import MIN_MAX_FRAME, MIN_PART, Flag, MessageType, Select, Selected, encode_data
 
@@ -59,10 +60,10 @@ class Party:
         self.sent.append(packet)
         return packet
 
-    def receive(self, frame: bytes) -> None:
+    def receive(self, frame: bytes, now: float = 0.0) -> None:
         """Take the frame of a packet or of a part."""
         last = frame[4] == MessageType.DATA
-        packet = self.delivery.data_received(frame[5:], last=last, sender_id=7)
+        packet = self.delivery.data_received(frame[5:], last=last, sender_id=7, now=now)
         if packet is not None:
             self.arrived.append(packet)
             self.running.append(packet)
@@ -572,7 +573,7 @@ class LinkTests(LinkedTestCase):
         """Flags and tags that nobody knows are violations, and so is a value that nobody could have sent."""
         for body in (b"", b"\0", b"\x08\0", b"\x80\0", b"\0\x03", b"\0\x01\xff", b"\0\x02\xc1", b"\0\x02"):
             receive = self.peer.delivery.data_received
-            self.assertRaises(RemoteProtocolError, receive, body, last=True, sender_id=7)
+            self.assertRaises(RemoteProtocolError, receive, body, last=True, sender_id=7, now=0.0)
         self.assertEqual(self.peer.delivery.drained, True)
 
     def test_reassembly_limit(self) -> None:
@@ -589,6 +590,36 @@ class LinkTests(LinkedTestCase):
         link(us, peer)
         carry(us, peer)
         self.assertEqual((peer.load.reassembling, len(peer.arrived)), (0, 1))
+
+    def test_packets_give_way(self) -> None:
+        """A packet that has come for long gives way to another one, one that has just begun does not."""
+        settings = Settings(reassembly_limit=64 * KIB, max_packet=64 * KIB)
+        load = NodeLoad()
+        first, second, third = (Reassembly(settings=settings, load=load) for _ in range(3))
+        half = bytes(30 * KIB)
+        first.add(half, last=False, now=0.0)
+        second.add(half, last=False, now=1.0)
+        self.assertRaises(LinkLost, third.add, half, last=False, now=PATIENCE)
+        self.assertEqual((load.reassembling, list(load.arriving)), (60 * KIB, [first, second]))
+        third.add(half, last=False, now=PATIENCE + 0.5)  # the first one gives way, and that is enough
+        self.assertEqual((load.reassembling, list(load.arriving)), (60 * KIB, [second, third]))
+        self.assertEqual(second.add(b"end", last=True, now=60.0), half + b"end")
+        for rest in (half, b""):
+            self.assertRaises(LinkLost, first.add, rest, last=not rest, now=60.0)
+        first.drop()  # as the next connection begins
+        self.assertIsNone(first.add(half, last=False, now=61.0))
+        self.assertEqual(first.add(b"", last=True, now=61.0), half)
+        third.drop()
+        self.assertEqual((load.reassembling, list(load.arriving)), (0, []))
+
+    def test_no_way_to_itself(self) -> None:
+        """A packet does not give way to its own next part."""
+        load = NodeLoad()
+        load.reassembling = 20 * KIB  # of somebody else, who has just begun
+        reassembly = Reassembly(settings=Settings(reassembly_limit=64 * KIB, max_packet=64 * KIB), load=load)
+        reassembly.add(bytes(40 * KIB), last=False, now=0.0)
+        self.assertRaises(LinkLost, reassembly.add, bytes(20 * KIB), last=False, now=60.0)
+        self.assertEqual(load.reassembling, 60 * KIB)
 
     def test_stop_sending(self) -> None:
         """At a goodbye nothing new is begun: what waits fails at once, what was begun is finished."""

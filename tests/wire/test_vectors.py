@@ -118,7 +118,7 @@ def decoded(frame: bytes, limit: int) -> Any:
     assert frames.waiting == 0, "there are bytes behind the frame"
     kind, body = found
     if kind in PACKETS:
-        return receiver().data_received(body, last=kind == MessageType.DATA, sender_id=2)
+        return receiver().data_received(body, last=kind == MessageType.DATA, sender_id=2, now=0.0)
     return decode_message(kind, body)
 
 
