@@ -1,5 +1,9 @@
 """An application of 50 nodes, and a test that cuts its network in two: run it with Python, or with pytest."""
 
+from contextlib import contextmanager
+
+from twisted.logger import formatEvent, globalLogPublisher
+
 from netlayer import BootstrapService, PeerProtocol, PeerService
 from netlayer.testing import SimulatedInternet
 
@@ -8,8 +12,9 @@ class Noticeboard(PeerProtocol):
     """Everybody keeps all notices. Peers that meet show each other what they have."""
 
     def peer_ready(self):
-        for notice in self.factory.application:
-            self.send_packet(notice)
+        if not self.is_bootstrap:
+            for notice in self.factory.application:
+                self.send_packet(notice)
 
     def packet_received(self, packet):
         if packet.data not in self.factory.application:
@@ -30,7 +35,6 @@ def bootstrap(host):
         host.reactor,
         node_id=host.number,
         listen=(host.address, 8000),
-        protocol=Noticeboard,
         identity=host.identity(),
         rng=host.rng,
     )
@@ -50,26 +54,50 @@ def node(host):
     return service
 
 
+def is_linked(hosts):
+    """Tell whether all nodes are linked to each other."""
+    return all(len(host.application.get_peers()) == len(hosts) - 1 for host in hosts)
+
+
+@contextmanager
+def noted_errors():
+    """Note what hooks and handlers raise; it goes no further than the log."""
+    errors = []
+
+    def note(event):
+        if "log_failure" in event:
+            errors.append(f"{formatEvent(event)}: {event['log_failure'].value!r}")
+
+    globalLogPublisher.addObserver(note)
+    try:
+        yield errors
+    finally:
+        globalLogPublisher.removeObserver(note)
+
+
 def test_partition(seed=7):
     """Notices that were put up on both sides of a partition are everywhere soon after its end."""
-    internet = SimulatedInternet(seed)
-    internet.add_host("bootstrap").run(bootstrap)
-    hosts = internet.add_hosts(50, "node")
-    for host in hosts:
-        host.run(node)
-    internet.run_until(lambda: all(len(host.application.get_peers()) == 49 for host in hosts))
+    with noted_errors() as errors:
+        internet = SimulatedInternet(seed)
+        internet.add_host("bootstrap").run(bootstrap)
+        hosts = internet.add_hosts(50, "node")
+        for host in hosts:
+            host.run(node)
+        internet.run_until(lambda: is_linked(hosts))
 
-    internet.partition([hosts[:20], hosts[20:]])
-    internet.advance(20.0)
-    internet.run(post(hosts[0].application, "seen from the left"))
-    internet.run(post(hosts[49].application, "seen from the right"))
-    assert [len(host.disk["notices"]) for host in hosts] == [1] * 50
+        internet.partition([hosts[:20], hosts[20:]])
+        internet.advance(20.0)
+        internet.run(post(hosts[0].application, "seen from the left"))
+        internet.run(post(hosts[49].application, "seen from the right"))
+        assert [len(host.disk["notices"]) for host in hosts] == [1] * 50
 
-    internet.heal()
-    internet.run_until(lambda: all(len(host.disk["notices"]) == 2 for host in hosts), timeout=30.0)
+        internet.heal()
+        internet.run_until(lambda: all(len(host.disk["notices"]) == 2 for host in hosts), timeout=30.0)
+        internet.run_until(lambda: is_linked(hosts))
 
-    internet.shutdown()
-    assert internet.leftovers() == []
+        internet.shutdown()
+        assert internet.leftovers() == []
+    assert errors == []
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Sequence
 from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from netlayer.testing import SimulatedInternet
 from tests.integration.processes import ROOT, Script
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -124,6 +126,23 @@ class ExamplesTests(SynchronousTestCase):
         started = {command: self.start(command) for command in ENDING}
         for command, example in started.items():
             self.assert_printed(example, ENDING[command], COMPLAINING.get(command, ()))
+
+    def test_noted_errors(self) -> None:
+        """The test of a simulated network sees what a hook raises there, such as one that finds no application."""
+        example = runpy.run_path(str(EXAMPLES / "simulated_network.py"))
+        internet = SimulatedInternet()
+        internet.add_host("bootstrap").run(example["bootstrap"])
+        one, other = internet.add_hosts(2, "node")
+        with example["noted_errors"]() as errors:
+            one.run(example["node"])
+            internet.advance(5.0)
+            self.assertEqual(errors, [])
+            other.run(example["node"]).factory.application = None
+            internet.advance(5.0)
+        self.assertEqual(
+            errors, ["node 3: a hook of Noticeboard failed: TypeError(\"'NoneType' object is not iterable\")"]
+        )
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_log(self) -> None:
         """A script logs to network.log in its working directory, or where it chooses."""
