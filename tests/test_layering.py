@@ -32,7 +32,7 @@ LAYERS = (
     " testing.listening testing.names testing.reactor testing.socket testing.timers testing.transport testing.faults"
     " testing.timeline testing.run"
     " testing.scenario testing.loading testing.local_reactor testing.localhost testing.progress testing.system_events"
-    " testing.shrinking testing.command testing.__main__",
+    " testing.shrinking testing.command testing.arguments testing.__main__",
 )
 LEVELS = {
     name if name == "netlayer" else f"netlayer.{name}": level

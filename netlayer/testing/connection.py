@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address
 
+from netlayer.testing.arguments import checked_count
+from netlayer.testing.errors import SimulationError
 from netlayer.testing.transport import SimulatedTransport
 
 if TYPE_CHECKING:
@@ -47,9 +49,12 @@ class SimulatedConnection:
         self.client.latency = self._internet.latency(self.client.host, self.server.host)
         self.server.latency = self._internet.latency(self.server.host, self.client.host)
 
-    def between(self, one: SimulatedHost, other: SimulatedHost) -> bool:
-        """Tell whether `one` and the `other` are the hosts at its ends, whoever connected."""
-        return {self.client.host, self.server.host} == {one, other}
+    def between(self, one: SimulatedHost | str, other: SimulatedHost | str) -> bool:
+        """Tell whether `one` and the `other` are the hosts at its ends, whoever connected.
+
+        :raises SimulationError: when one of them is no host of the internet, nor the name of one.
+        """
+        return {self.client.host, self.server.host} == {self._internet.known(one), self._internet.known(other)}
 
     def reset(self) -> None:
         """Have both ends find the connection reset, at once, as a middlebox may do."""
@@ -63,10 +68,18 @@ class SimulatedConnection:
         for end in (self.client, self.server):
             end.deaf = True
 
-    def cut_after(self, count: int, *, sender: SimulatedHost, silently: bool = False) -> None:
+    def cut_after(self, count: int, *, sender: SimulatedHost | str, silently: bool = False) -> None:
         """Cut the connection after `count` more bytes from `sender` have arrived.
 
+        :param sender: the host at one of its ends, or its name.
         :param silently: whether it becomes a black hole then, instead of being reset.
+        :raises SimulationError: when the host is at no end of it, or the count is no whole number, 0 or more.
         """
-        receiver = self.server if self.client.host is sender else self.client
-        receiver.cut_after(count, silently)
+        count = checked_count(count, "a connection is cut after a whole number of bytes, 0 or more")
+        host = self._internet.known(sender)
+        if host is self.client.host:
+            self.server.cut_after(count, silently)
+        elif host is self.server.host:
+            self.client.cut_after(count, silently)
+        else:
+            raise SimulationError(f"{host!r} sends nothing on {self!r}")

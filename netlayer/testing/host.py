@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, IServiceCollection
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from netlayer.errors import NodeStopped, described
 from netlayer.factory import PeerFactory
 from netlayer.node import Node
 from netlayer.services import PeerService
+from netlayer.testing.arguments import checked_number, checked_seconds
 from netlayer.testing.errors import SimulationError
 from netlayer.testing.identity import SeededIdentity
 from netlayer.testing.reactor import SimulatedReactor
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from netlayer.testing.transport import SimulatedTransport
 
 __all__ = ["SimulatedHost"]
+
+
+#: Which settings of a clock make sense.
+_JUMP = "a clock jumps by a number of seconds, forward or back"
 
 
 class SimulatedHost:
@@ -54,6 +59,7 @@ class SimulatedHost:
         self._processes = 0
         self._disks = 0
         self._stalled_until = 0.0
+        self._ends: list[Deferred[None]] = []
         self._begin_process()
 
     def __repr__(self) -> str:
@@ -115,16 +121,19 @@ class SimulatedHost:
         return program
 
     def shutdown(self) -> Deferred[None]:
-        """End the process in good order, as Ctrl-C does; fires when it has ended.
+        """End the process in good order, as Ctrl-C does; fires when it has ended, at once if it is down already.
 
         Timers and connections that it should have ended, and has not, are noted for :meth:`leftovers`.
         """
+        if not self.is_running:
+            return succeed(None)
         reactor = self.reactor
 
         def ended(_: object) -> None:
-            self.internet.push(self.internet.now, self._ended, reactor, over)
+            self.internet.push(self.internet.now, self._ended, reactor)
 
         over: Deferred[None] = Deferred()
+        self._ends.append(over)
         _ = reactor.shut_down().addCallback(ended)
         return over
 
@@ -144,6 +153,9 @@ class SimulatedHost:
         self._end_process(silently=silent)
         if silent:
             self.powered = False
+        ends, self._ends = self._ends, []
+        for over in ends:  # not at once: whoever waits may restart the host, which may just be restarted
+            self.internet.push(self.internet.now, over.callback, None)
 
     def restart(self, *, disk: bool = True) -> Any:
         """Begin a new process, ending the present one if there is one, and run the program that :meth:`run` was given.
@@ -166,7 +178,9 @@ class SimulatedHost:
         """Freeze the process, as a debugger or a full machine does: its timers fire late, its sockets wait.
 
         :param seconds: of virtual time, from now on.
+        :raises SimulationError: when they are no number, or less than 0.
         """
+        seconds = checked_seconds(seconds, "a stall", infinite=True)
         self.internet.record(b"fault stall", self.number)
         self._stalled_until = max(self._stalled_until, self.internet.now + seconds)
         self.reactor.stall()
@@ -176,7 +190,9 @@ class SimulatedHost:
         """Set the clock of the process; timers follow it, as they do where a reactor runs on the time of day.
 
         :param seconds: by how many forward, or back if negative.
+        :raises SimulationError: when they are no number, or infinite.
         """
+        seconds = checked_number(seconds, _JUMP)
         self.internet.record(b"fault clock", self.number)
         self.reactor.jump(seconds)
 
@@ -184,7 +200,9 @@ class SimulatedHost:
         """Set the time of day of the machine, which outlives its processes. No timer follows it.
 
         :param seconds: by how many forward, or back if negative.
+        :raises SimulationError: when they are no number, or infinite.
         """
+        seconds = checked_number(seconds, _JUMP)
         self.internet.record(b"fault wall clock", self.number)
         self.ahead += seconds
 
@@ -192,7 +210,11 @@ class SimulatedHost:
         """Have the process read so many bytes a second at most, all connections together.
 
         :param bytes_per_second: None, to read as fast as they come again.
+        :raises SimulationError: when they are no number over 0. A process that reads nothing is one that is stalled.
         """
+        if bytes_per_second is not None:
+            told = "a slow reader reads a number of bytes a second, more than 0, or None for as many as come"
+            bytes_per_second = checked_number(bytes_per_second, told, positive=True)
         self.internet.record(b"fault read slowly", self.number)
         self.reads_per_second = bytes_per_second
 
@@ -224,11 +246,13 @@ class SimulatedHost:
             transport.kill(silently=silently)
         reactor.die()
 
-    def _ended(self, reactor: SimulatedReactor, over: Deferred[None]) -> None:
+    def _ended(self, reactor: SimulatedReactor) -> None:
         if reactor.alive:
             self._left = reactor.leftovers()
             self._end_process(silently=False)
-        over.callback(None)
+            ends, self._ends = self._ends, []
+            for over in ends:
+                over.callback(None)
 
     def _wake(self, reactor: SimulatedReactor) -> None:
         if reactor is self.reactor and reactor.stalled and self.internet.now >= self._stalled_until:

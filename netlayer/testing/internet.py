@@ -9,11 +9,21 @@ import math
 import random
 import struct
 from collections.abc import Callable, Coroutine, Iterable
+from itertools import chain
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from netlayer.errors import described
+from netlayer.testing.arguments import (
+    checked_address,
+    checked_count,
+    checked_latency,
+    checked_network,
+    checked_number,
+    checked_probability,
+    checked_seconds,
+)
 from netlayer.testing.calendar_queue import CalendarQueue
 from netlayer.testing.connection import SimulatedConnection
 from netlayer.testing.errors import SimulationError, SimulationTimeout
@@ -29,6 +39,8 @@ _ENTRY = struct.Struct("<dII").pack
 _GARBAGE = (20_000, 20, 50)
 #: Seconds from a host to itself.
 _LOOPBACK = 0.00002
+#: Addresses that mean the same machine on each one.
+_OWN = ("0.0.0.0", "127.0.0.1")
 
 
 class SimulatedInternet:
@@ -47,6 +59,7 @@ class SimulatedInternet:
     :param coalescing: how likely it is that a process reads what has arrived later than it could, together with what
         arrives meanwhile.
     :param network: where hosts get their addresses.
+    :raises SimulationError: when one of these makes no sense.
 
     :ivar now: virtual seconds since the beginning.
     :ivar events: how many there were: timers, reads, connections, faults.
@@ -65,12 +78,14 @@ class SimulatedInternet:
         coalescing: float = 0.05,
         network: str = "127.1.0.0/16",
     ) -> None:
+        least, most = checked_latency(latency)
+        told = "bandwidth is a number of bytes a second, more than 0, or None for any number"
         self.seed = seed
-        self.jitter = jitter
-        self.bandwidth = bandwidth
-        self.window = window
-        self.fragmentation = fragmentation
-        self.coalescing = coalescing
+        self.jitter = checked_seconds(jitter, "jitter")
+        self.bandwidth = None if bandwidth is None else checked_number(bandwidth, told, positive=True)
+        self.window = checked_count(window, "a window is a whole number of bytes, 1 or more", least=1)
+        self.fragmentation = checked_probability(fragmentation, "fragmentation")
+        self.coalescing = checked_probability(coalescing, "coalescing")
         self.coalescing_delay = 0.01
         self.now = 0.0
         self.events = 0
@@ -83,9 +98,9 @@ class SimulatedInternet:
         self._hosts: dict[str, SimulatedHost] = {}
         self._by_address: dict[str, SimulatedHost] = {}
         self._names: dict[str, str] = {}
-        self._network = ipaddress.ip_network(network)
-        self._latency_base = latency[0]
-        self._latency_span = (latency[1] - latency[0]) / math.sqrt(2.0)
+        self._network = checked_network(network)
+        self._latency_base = least
+        self._latency_span = (most - least) / math.sqrt(2.0)
         self._latencies: dict[tuple[int, int], float] = {}
         self._cuts: dict[tuple[int, int], None] = {}
         self._digest = hashlib.blake2b(digest_size=16)
@@ -99,13 +114,17 @@ class SimulatedInternet:
 
         :param name: unique on this internet.
         :param address: an IPv4 address in dotted form; by default the next free one.
-        :raises SimulationError: when there is a host of this name or address already.
+        :raises SimulationError: when there is a host of this name or address already, when one of the two is none, or
+            when the network has no free address.
         """
+        if not isinstance(name, str) or not name:
+            raise SimulationError(f"the name of a host is a text, not {described(name)}")
         if name in self._hosts:
             raise SimulationError(f"there is a host {name!r} already")
         number = len(self._hosts) + 1
-        if address is None:
-            address = str(self._network.network_address + number)
+        address = self._free_address(number) if address is None else checked_address(address)
+        if address in _OWN:
+            raise SimulationError(f"no host can be found at {address}: everywhere that is the host itself")
         if address in self._by_address:
             raise SimulationError(f"there is a host at {address} already")
         host = SimulatedHost(self, number, name, address)
@@ -117,7 +136,9 @@ class SimulatedInternet:
 
         :param count: how many.
         :param prefix: what their names begin with.
+        :raises SimulationError: as :meth:`add_host` does.
         """
+        count = checked_count(count, "the number of hosts is a whole number, 0 or more")
         return [self.add_host(f"{prefix}{number}") for number in range(1, count + 1)]
 
     @property
@@ -135,11 +156,15 @@ class SimulatedInternet:
         return self._hosts[name]
 
     def set_name(self, name: str, address: str | None) -> None:
-        """Have a name lead to an address from now on, or nowhere."""
+        """Have a name lead to an address from now on, or nowhere.
+
+        :param address: an IPv4 address in dotted form, or None.
+        :raises SimulationError: when it is something else.
+        """
         if address is None:
             self._names.pop(name, None)
         else:
-            self._names[name] = address
+            self._names[name] = checked_address(address)
 
     @property
     def connections(self) -> list[SimulatedConnection]:
@@ -149,8 +174,11 @@ class SimulatedInternet:
     # ---- time
 
     def advance(self, seconds: float) -> None:
-        """Let so many virtual seconds pass."""
-        self._loop(self.now + seconds, None)
+        """Let so many virtual seconds pass.
+
+        :raises SimulationError: when they are no number, less than 0, or without end.
+        """
+        self._loop(self.now + checked_seconds(seconds, "the time that passes"), None)
 
     def run_until(self, predicate: Callable[[], object], timeout: float = 60.0) -> None:
         """Let time pass until something is true; it is looked at after each event.
@@ -159,6 +187,7 @@ class SimulatedInternet:
         :param timeout: virtual seconds.
         :raises SimulationTimeout: when it is not, after `timeout` virtual seconds.
         """
+        timeout = checked_seconds(timeout, "a timeout", infinite=True)
         if not self._loop(self.now + timeout, predicate):
             raise SimulationTimeout(
                 f"not true within {timeout:g} virtual seconds, with seed {self.seed}: {predicate!r}"
@@ -171,7 +200,8 @@ class SimulatedInternet:
         :param timeout: virtual seconds.
         :raises SimulationTimeout: when that takes more than `timeout` virtual seconds.
         """
-        deferred = awaited if isinstance(awaited, Deferred) else Deferred.fromCoroutine(awaited)
+        timeout = checked_seconds(timeout, "a timeout", infinite=True)
+        deferred = awaited if isinstance(awaited, Deferred) else self.begin(lambda: Deferred.fromCoroutine(awaited))
         results: list[T] = []
         failures: list[Any] = []
         _ = deferred.addCallbacks(results.append, failures.append)
@@ -182,14 +212,20 @@ class SimulatedInternet:
         return results[0]
 
     def sleep(self, seconds: float) -> Deferred[None]:
-        """Return a Deferred that fires after so many virtual seconds, for tests that are coroutines."""
+        """Return a Deferred that fires after so many virtual seconds, for tests that are coroutines.
+
+        :raises SimulationError: when they are no number, or less than 0.
+        """
         over: Deferred[None] = Deferred()
-        self.push(self.now + seconds, over.callback, None)
+        self.push(self.now + checked_seconds(seconds, "a sleep", infinite=True), over.callback, None)
         return over
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
-        """Call a function after so many virtual seconds, outside of all hosts: a fault, say."""
-        self.push(self.now + seconds, function, *args)
+        """Call a function after so many virtual seconds, outside of all hosts: a fault, say.
+
+        :raises SimulationError: when they are no number, or less than 0.
+        """
+        self.push(self.now + checked_seconds(seconds, "the time until a call", infinite=True), function, *args)
 
     # ---- what came of it
 
@@ -217,14 +253,16 @@ class SimulatedInternet:
         """Split the internet: hosts reach those of their own group only.
 
         :param groups: the hosts of each group, or their names; those not named are one more.
-        :raises SimulationError: when a group is no list, or something in it is no host of this internet.
+        :raises SimulationError: when a group is no list, something in it is no host of this internet, or a host is in
+            two groups.
         """
-        members = [[self._known(host) for host in _listed(group)] for group in _listed(groups)]
+        numbers: dict[SimulatedHost, int] = {}
+        for number, group in enumerate(_listed(groups), 1):
+            for host in map(self.known, _listed(group)):
+                if numbers.setdefault(host, number) != number:
+                    raise SimulationError(f"{host!r} can't be in two groups of a partition")
         for host in self._hosts.values():
-            host.group = 0
-        for number, group in enumerate(members, 1):
-            for host in group:
-                host.group = number
+            host.group = numbers.get(host, 0)
         self.record(b"fault partition", 0, repr([host.group for host in self._hosts.values()]).encode())
         self.mended()
 
@@ -234,13 +272,13 @@ class SimulatedInternet:
         :param source: whose bytes are lost: a host, or its name.
         :param target: whom they don't reach.
         """
-        source, target = self._known(source), self._known(target)
+        source, target = self.known(source), self.known(target)
         self.record(b"fault cut", source.number, target.name.encode())
         self._cuts[source.number, target.number] = None
 
     def mend(self, source: SimulatedHost | str, target: SimulatedHost | str) -> None:
         """Have what `source` sends reach `target` again, after :meth:`cut`."""
-        source, target = self._known(source), self._known(target)
+        source, target = self.known(source), self.known(target)
         self.record(b"mend", source.number, target.name.encode())
         self._cuts.pop((source.number, target.number), None)
         self.mended()
@@ -257,8 +295,11 @@ class SimulatedInternet:
         """Have bytes between two hosts, `one` and the `other`, take so many seconds from now on, both ways.
 
         :param seconds: None, to have them take as long as their distance says again.
+        :raises SimulationError: when they are no number, or less than 0.
         """
-        one, other = self._known(one), self._known(other)
+        one, other = self.known(one), self.known(other)
+        if seconds is not None:
+            seconds = checked_seconds(seconds, "the latency between two hosts")
         self.record(b"fault latency", one.number)
         for pair in ((one.number, other.number), (other.number, one.number)):
             if seconds is None:
@@ -269,6 +310,28 @@ class SimulatedInternet:
             connection.measure()
 
     # ---- for hosts, reactors and connections
+
+    def known(self, host: SimulatedHost | str) -> SimulatedHost:
+        """Return a host that was given itself, or by its name.
+
+        :raises SimulationError: when it is none of this internet.
+        """
+        if isinstance(host, str):
+            return self.host(host)
+        if not isinstance(host, SimulatedHost) or self._hosts.get(host.name) is not host:
+            raise SimulationError(f"{described(host)} is no host of this internet, nor the name of one")
+        return host
+
+    def begin(self, function: Callable[[], T]) -> T:
+        """Call a function that begins what goes on inside the simulation; it can't let time pass itself.
+
+        :raises SimulationError: when time passes already.
+        """
+        self._claim_time()
+        try:
+            return function()
+        finally:
+            self._looping = False
 
     def push(self, when: float, function: Callable[..., object], *args: Any) -> None:
         """Have a function called at a time."""
@@ -335,22 +398,19 @@ class SimulatedInternet:
 
     # ---- private
 
-    def _known(self, host: SimulatedHost | str) -> SimulatedHost:
-        """Return a host that was given itself, or by its name.
-
-        :raises SimulationError: when it is none of this internet.
-        """
-        if isinstance(host, str):
-            return self.host(host)
-        if not isinstance(host, SimulatedHost) or self._hosts.get(host.name) is not host:
-            raise SimulationError(f"{described(host)} is no host of this internet, nor the name of one")
-        return host
+    def _free_address(self, number: int) -> str:
+        """Return an address of the network that nobody has: its `number`-th, or else the next one."""
+        network = self._network
+        last = network.num_addresses - (2 if network.prefixlen < 31 else 1)  # the very last one is for broadcasts
+        for offset in chain(range(number, last + 1), range(1, min(number, last + 1))):
+            address = str(network.network_address + offset)
+            if address not in self._by_address and address not in _OWN:
+                return address
+        raise SimulationError(f"the network {network} has no address for another host")
 
     def _loop(self, until: float, done: Callable[[], object] | None) -> bool:
         """Work events off until a time, or until something is true; return whether it is."""
-        if self._looping:
-            raise SimulationError("time passes already: code that runs inside the simulation can't let more of it pass")
-        self._looping = True
+        self._claim_time()
         pop = self.queue.pop
         thresholds = gc.get_threshold()
         if thresholds[0]:  # it is on: look for garbage less often, as most objects here are old and stay
@@ -372,6 +432,11 @@ class SimulatedInternet:
         finally:
             self._looping = False
             gc.set_threshold(*thresholds)
+
+    def _claim_time(self) -> None:
+        if self._looping:
+            raise SimulationError("time passes already: code that runs inside the simulation can't let more of it pass")
+        self._looping = True
 
     def _flush(self) -> None:
         """The turn is over: what was written in it goes out."""

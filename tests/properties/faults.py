@@ -30,10 +30,11 @@ class Stop(Fault):
         host = timeline.host(self.host)
         if not host.is_running or host.application is None:
             return
-        life = host.application.life
+        life, through = host.application.life, []
+        host.reactor.addSystemEventTrigger("after", "shutdown", through.append, True)
 
         def stopped(_: None) -> None:
-            if life.reactor is host.reactor:  # it was not killed meanwhile
+            if through and life.reactor is host.reactor:  # it was not killed meanwhile
                 left = host.leftovers()
                 life.ledger.demand(left == [], "{} leaves nothing behind: {}", life, left)
                 if timeline.internet.now >= self.at + self.seconds:

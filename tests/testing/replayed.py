@@ -48,6 +48,11 @@ def every_fault(internet: SimulatedInternet, hosts: list[SimulatedHost]) -> list
     def one_connection() -> SimulatedConnection:
         return rng.choice(internet.connections)
 
+    def cut() -> None:
+        connection, count, host = one_connection(), rng.randrange(2000), one()
+        client, server = connection.client.host, connection.server.host
+        connection.cut_after(count, sender=client if host is client else server)
+
     def any_stands() -> bool:
         return bool(internet.connections)
 
@@ -63,7 +68,7 @@ def every_fault(internet: SimulatedInternet, hosts: list[SimulatedHost]) -> list
         lambda: internet.set_latency(*rng.sample(hosts, 2), rng.uniform(0.0, 0.5)),
         lambda: any_stands() and one_connection().reset(),
         lambda: any_stands() and one_connection().black_hole(),
-        lambda: any_stands() and one_connection().cut_after(rng.randrange(2000), sender=one()),
+        lambda: any_stands() and cut(),
         internet.heal,
         internet.heal,
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from twisted.application.service import Service
@@ -85,6 +86,16 @@ class PathTests(SynchronousTestCase):
         self.assertTrue(internet.reachable(one, two))
         internet.set_latency(one.name, two.name, 1.0)
         self.assertEqual(internet.latency(one, two), 1.0)
+
+    def test_two_groups(self) -> None:
+        """A host can't be on two sides of a partition, and nothing is done then."""
+        internet, one, two = self.internet, self.pair.one, self.pair.two
+        for groups in ([[one], [one]], [[one, two], [two.name]]):
+            error = self.assertRaises(SimulationError, internet.partition, groups)
+            self.assertRegex(str(error), "^<SimulatedHost (one|two) .*> can't be in two groups of a partition$")
+            self.assertTrue(internet.reachable(one, two))
+        internet.partition([[one, one.name], [two]])
+        self.assertFalse(internet.reachable(one, two))
 
     def test_partition(self) -> None:
         """Hosts of different groups hear nothing of each other, those of one group do; those not named are a group."""
@@ -291,6 +302,52 @@ class HostTests(SynchronousTestCase):
         self.pair.two.read_slowly(None)
         self.internet.advance(2.0)
         self.assertEqual(len(self.pair.server.received), MIB)
+
+    def test_mistaken_numbers(self) -> None:
+        """A number that makes no sense is refused with what does, and nothing is done."""
+        host, internet = self.pair.two, self.internet
+        slow, jump = "a number of bytes a second, more than 0, or None", "a number of seconds, forward or back"
+        for call, values, told in (
+            (host.read_slowly, (0, -5, math.nan, math.inf, "5", True), slow),
+            (host.stall, (-1, math.nan, "1", None), "a stall is a number of seconds, 0 or more"),
+            (host.jump_clock, (math.nan, -math.inf, "x", None, 10**400), jump),
+            (host.jump_wall_clock, (math.nan, math.inf, "x", None), jump),
+            (lambda value: internet.set_latency("one", "two", value), (-1, math.nan, math.inf, "1"), "latency between"),
+        ):
+            for value in values:
+                error = self.assertRaises(SimulationError, call, value)
+                self.assertIn(told, str(error))
+                self.assertIn(f"not {value!r}"[:100], str(error))
+        clock = host.reactor.seconds()
+        self.pair.client.transport.write(bytes(MIB))
+        internet.advance(2.0)
+        self.assertEqual(len(self.pair.server.received), MIB)
+        self.assertAlmostEqual(host.reactor.seconds() - clock, 2.0)
+
+    def test_stall_for_ever(self) -> None:
+        """A process may be frozen until it is restarted."""
+        self.pair.two.stall(math.inf)
+        self.pair.client.transport.write(b"x")
+        self.internet.advance(3600.0)
+        self.assertEqual(self.pair.server.received, b"")
+
+    def test_shutdown_when_down(self) -> None:
+        """A host that is down has ended, even if it had connections and went down while it was shutting down."""
+        never: Deferred[None] = Deferred()
+        self.pair.one.reactor.addSystemEventTrigger("before", "shutdown", lambda: never)
+        self.pair.two.crash()
+        self.assertIsNone(self.successResultOf(self.pair.two.shutdown()))
+        ends = [self.pair.one.shutdown(), self.pair.one.shutdown()]
+        self.internet.advance(60.0)
+        for ended in ends:
+            self.assertNoResult(ended)
+        again = ends[0].addCallback(lambda _: self.pair.one.shutdown())
+        self.pair.one.restart()
+        self.internet.advance(0.0)
+        self.assertIsNone(self.successResultOf(ends[1]))
+        self.assertIsNone(self.successResultOf(again))
+        self.assertFalse(self.pair.one.is_running)
+        self.assertEqual(self.internet.leftovers(), [])
 
     def test_refused_accepts(self) -> None:
         """New connections are refused, and what stands is not touched."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from twisted.application.service import MultiService
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -75,3 +78,84 @@ class NodesTests(SynchronousTestCase):
         internet.advance(1.0)
         internet.run(host.shutdown())
         self.assertEqual(internet.leftovers(), [])
+
+
+class ArgumentsTests(SynchronousTestCase):
+    """What makes no sense is refused where it is given, with what does."""
+
+    def refused(self, told: str, call: Any, *args: Any, **options: Any) -> None:
+        error = self.assertRaises(SimulationError, call, *args, **options)
+        self.assertIn(told, str(error))
+
+    def test_network(self) -> None:
+        """The properties of a network are looked at before there is one."""
+        for name, values, told in (
+            ("latency", (0.05, "ab", None, (0.1,), (0.06, 0.001), {0, 1}), "the least and the most seconds"),
+            ("latency", ((-1, 0), (0, math.nan), ("0", 1), (0, math.inf)), "a number of seconds, 0 or more, not "),
+            ("jitter", (-1, math.nan, math.inf, "1", None), "jitter is a number of seconds, 0 or more, not "),
+            ("bandwidth", (0, -1, math.nan, "1"), "a number of bytes a second, more than 0, or None"),
+            ("window", (0, -1, 1000.0, math.nan, "1", None, True), "a whole number of bytes, 1 or more, not "),
+            ("fragmentation", (5, -1, math.nan, "1", None), "fragmentation is a probability, from 0 to 1, not "),
+            ("coalescing", (5, -1, math.nan, "1", None), "coalescing is a probability, from 0 to 1, not "),
+            ("network", ("bad", "::/64", "127.1.0.1/16", 5, None), "an IPv4 network, such as 127.1.0.0/16, not "),
+        ):
+            for value in values:
+                self.refused(told, SimulatedInternet, **{name: value})
+        extremes: Any = {"latency": [0, 0], "jitter": 0, "fragmentation": 1, "coalescing": 1, "window": 1}
+        hosts = SimulatedInternet(**extremes, bandwidth=1, network="10.0.0.0/31").add_hosts(1)
+        self.assertEqual([host.address for host in hosts], ["10.0.0.1"])
+
+    def test_addresses(self) -> None:
+        """Hosts get addresses of the network that are free, and of that network alone."""
+        internet = SimulatedInternet(network="127.1.0.0/29")
+        internet.add_host("chosen", address="127.1.0.3")
+        hosts = internet.add_hosts(5)
+        self.assertEqual([host.address for host in hosts], [f"127.1.0.{number}" for number in (2, 4, 5, 6, 1)])
+
+    def test_hosts(self) -> None:
+        """A host has a name and an IPv4 address of its own."""
+        internet = SimulatedInternet(network="127.1.0.0/30")
+        for address in ("hello", "::1", "127.1.0", "", 5):
+            self.refused("in dotted form, such as 127.1.0.1, not ", internet.add_host, "one", address=address)
+            self.refused("in dotted form, such as 127.1.0.1, not ", internet.set_name, "www", address)
+        self.refused("everywhere that is the host itself", internet.add_host, "one", address="127.0.0.1")
+        for name in (7, "", None):
+            self.refused("the name of a host is a text, not ", internet.add_host, name)
+        for count in ("3", -3, 1.5):
+            self.refused("a whole number, 0 or more, not ", internet.add_hosts, count)
+        self.assertEqual(internet.hosts, [])
+        internet.add_hosts(2)
+        self.refused("the network 127.1.0.0/30 has no address for another host", internet.add_host, "late")
+        self.assertEqual(len(internet.hosts), 2)
+
+    def test_times(self) -> None:
+        """Time passes forward, and for so long as was said."""
+        internet = SimulatedInternet()
+        for call in (
+            internet.advance,
+            internet.sleep,
+            lambda seconds: internet.call_later(seconds, int),
+            lambda seconds: internet.run_until(lambda: True, seconds),
+            lambda seconds: internet.run(internet.sleep(1.0), seconds),
+            internet.shutdown,
+        ):
+            for seconds in (-1, math.nan, "3", None):
+                self.refused(f"a number of seconds, 0 or more, not {seconds!r}", call, seconds)
+        self.refused("not inf", internet.advance, math.inf)
+        self.assertEqual((internet.now, internet.events), (0.0, 0))
+        internet.advance(0.3)
+        _ = internet.sleep(0.1 + 0.2 - internet.now - 1e-15)  # the difference of equal times is not always zero
+        internet.advance(0)
+        self.assertEqual(internet.now, 0.3)
+
+    def test_time_passes_in_no_coroutine(self) -> None:
+        """A coroutine that is run can't let time pass, not even before it has waited for anything."""
+        internet = SimulatedInternet()
+
+        async def advancing() -> None:
+            internet.advance(1.0)
+
+        self.refused("time passes already", internet.run, advancing())
+        self.assertEqual(internet.now, 0.0)
+        internet.advance(1.0)
+        self.assertEqual(internet.now, 1.0)

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from netlayer.testing import SimulationError
 from tests.testing.sockets import Notes, Pair, factory_of
 
 MIB = 1024 * 1024
@@ -335,6 +336,36 @@ class FaultTests(SynchronousTestCase):
             pair.internet.advance(5.0)
             self.assertEqual(len(pair.server.received), count)
             self.assertEqual((pair.client.end, pair.server.end), ("ConnectionLost", "ConnectionLost"))
+
+    def test_cut_after_by_name(self) -> None:
+        """The sender may be named; a host that is at no end of the connection is refused, and so is a wrong count."""
+        pair = Pair()
+        three = pair.internet.add_host("three")
+        for count, sender, told in (
+            (10, three, "three 127.1.0.3> sends nothing on <SimulatedConnection one -> two>"),
+            (10, "three", "three 127.1.0.3> sends nothing on <SimulatedConnection one -> two>"),
+            (10, "nobody", "there is no host 'nobody'"),
+            (-1, "one", "a whole number of bytes, 0 or more, not -1"),
+            (1.5, "one", "a whole number of bytes, 0 or more, not 1.5"),
+            ("10", "one", "a whole number of bytes, 0 or more, not '10'"),
+        ):
+            error = self.assertRaises(SimulationError, pair.connection.cut_after, count, sender=sender)
+            self.assertIn(told, str(error))
+        pair.connection.cut_after(10, sender="one")
+        pair.server.transport.write(bytes(20))
+        pair.internet.advance(1.0)
+        pair.client.transport.write(bytes(20))
+        pair.internet.advance(1.0)
+        self.assertEqual((len(pair.client.received), len(pair.server.received)), (20, 10))
+        self.assertEqual((pair.client.end, pair.server.end), ("ConnectionLost", "ConnectionLost"))
+
+    def test_between(self) -> None:
+        """Whether a connection is one of two hosts can be asked by their names, too."""
+        pair = Pair()
+        pair.internet.add_host("three")
+        self.assertTrue(pair.connection.between("two", pair.one))
+        self.assertFalse(pair.connection.between("one", "three"))
+        self.assertRaises(SimulationError, pair.connection.between, "one", "nobody")
 
     def test_cut_after_silently(self) -> None:
         """The same without the reset: both ends believe that the connection stands."""
