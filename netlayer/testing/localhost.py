@@ -6,17 +6,24 @@ import ipaddress
 import random
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 
+from netlayer.errors import described
 from netlayer.identity import Identity
+from netlayer.testing.arguments import checked_address, checked_count, checked_number, checked_seconds
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.host import SimulatedHost
 from netlayer.testing.local_reactor import LocalReactor
 
-__all__ = ["LocalConnection", "LocalHost", "LocalInternet"]
+if TYPE_CHECKING:
+    from netlayer.testing.scenario import Scenario
+
+__all__ = ["LocalConnection", "LocalHost", "LocalInternet", "refuse_on_localhost"]
+
+T = TypeVar("T")
 
 #: Seconds from one look at whether a run is over to the next.
 _LOOKS = 0.02
@@ -30,6 +37,11 @@ class LocalHost(SimulatedHost):
 
     internet: Any
     reactor: Any
+
+    @property
+    def connections(self) -> list[Any]:
+        """The transports of the process, oldest first."""
+        return list(self.reactor.connections())
 
     def identity(self, *, ephemeral: bool = False) -> Any:
         """Return who this host is, with a real key: the same for each of its processes until it loses its disk."""
@@ -92,14 +104,29 @@ class LocalConnection:
         self.client = client
         self.server = server
 
-    def between(self, one: LocalHost, other: LocalHost) -> bool:
+    def between(self, one: LocalHost | str, other: LocalHost | str) -> bool:
         """Tell whether these are the hosts at its ends, whoever connected."""
-        return {self.client.host, self.server.host} == {one, other}
+        known = self.client.host.internet.known
+        return {self.client.host, self.server.host} == {known(one), known(other)}
 
     def reset(self) -> None:
         """Have both ends find the connection reset."""
         self.client.reset()
         self.server.reset()
+
+    def black_hole(self) -> None:
+        """Refuse.
+
+        :raises SimulationError: always.
+        """
+        raise _simulated_only("a black hole")
+
+    def cut_after(self, count: int, *, sender: Any, silently: bool = False) -> None:
+        """Refuse.
+
+        :raises SimulationError: always.
+        """
+        raise _simulated_only("a cut after so many bytes")
 
 
 class LocalEnd:
@@ -131,18 +158,35 @@ class LocalInternet:
         self.events = 0
         self.reactor: Any = _new_reactor()
         self.rng = random.Random(f"{seed} internet")
+        self._passing = False
         self._hosts: dict[str, LocalHost] = {}
+        self._names: dict[str, str] = {}
         self._network = ipaddress.ip_network(_free_network())
         self._began: float = self.reactor.seconds()
 
     # ---- hosts and names
 
-    def add_host(self, name: str) -> LocalHost:
-        """Add a host, which is found by its name."""
+    def add_host(self, name: str, *, address: str | None = None) -> LocalHost:
+        """Add a host, which is found by its name.
+
+        :raises SimulationError: when there is a host of this name already, when the network has no more addresses, or
+            when an address is given.
+        """
+        if address is not None:
+            raise _simulated_only("a host with an address of your own")
+        if name in self._hosts:
+            raise SimulationError(f"there is a host {name!r} already")
+        if len(self._hosts) >= self._network.num_addresses - 2:
+            raise SimulationError(f"the network {self._network} has no address for another host")
         number = len(self._hosts) + 1
         host = LocalHost(self, number, name, str(self._network.network_address + number))  # type: ignore[arg-type]
         self._hosts[name] = host
         return host
+
+    def add_hosts(self, count: int, prefix: str = "host") -> list[LocalHost]:
+        """Add several hosts, as :meth:`SimulatedInternet.add_hosts` does."""
+        count = checked_count(count, "the number of hosts is a whole number, 0 or more")
+        return [self.add_host(f"{prefix}{number}") for number in range(1, count + 1)]
 
     @property
     def hosts(self) -> list[LocalHost]:
@@ -150,11 +194,25 @@ class LocalInternet:
         return list(self._hosts.values())
 
     def host(self, name: str) -> LocalHost:
-        """Return the host of a name."""
+        """Return the host of a name.
+
+        :raises SimulationError: when there is none.
+        """
+        if name not in self._hosts:
+            raise SimulationError(f"there is no host {described(name)} on this internet")
         return self._hosts[name]
+
+    def set_name(self, name: str, address: str | None) -> None:
+        """Have a name lead to an address from now on, or nowhere."""
+        if address is None:
+            self._names.pop(name, None)
+        else:
+            self._names[name] = checked_address(address)
 
     def lookup(self, source: LocalHost, name: str) -> str | None:
         """Return the address that a name, or an address, stands for."""
+        if name in self._names:
+            return self._names[name]
         if name in self._hosts:
             return self._hosts[name].address
         try:
@@ -184,21 +242,38 @@ class LocalInternet:
         return self.reactor.seconds() - self._began  # type: ignore[no-any-return]
 
     def sleep(self, seconds: float) -> Deferred[None]:
-        """Return a Deferred that fires after so many seconds."""
+        """Return a Deferred that fires after so many seconds; at once if it is late already, as it may be here."""
         over: Deferred[None] = Deferred()
+        seconds = checked_number(seconds, "a sleep is a number of seconds", infinite=True)
         self.reactor.callLater(max(0.0, seconds), over.callback, None)
         return over
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
         """Call a function after so many seconds, outside of all hosts."""
-        self.reactor.callLater(seconds, function, *args)
+        self.reactor.callLater(checked_seconds(seconds, "the time until a call", infinite=True), function, *args)
+
+    def advance(self, seconds: float) -> NoReturn:
+        """Refuse.
+
+        :raises SimulationError: always.
+        """
+        raise SimulationError("time passes by itself on localhost: await sleep(seconds)")
+
+    def run(self, awaited: Any, timeout: float = 60.0) -> NoReturn:
+        """Refuse.
+
+        :raises SimulationError: always.
+        """
+        raise SimulationError("time passes by itself on localhost: await what is to be waited for")
 
     def run_until(self, predicate: Callable[[], object], timeout: float = 60.0) -> None:
         """Let time pass until something is true; can be called once.
 
+        :raises SimulationError: when time passes already.
         :raises SimulationTimeout: when it is not, after `timeout` seconds.
         :raises KeyboardInterrupt: after Ctrl-C.
         """
+        self._claim_time()
         over = False
 
         def look() -> None:
@@ -226,6 +301,13 @@ class LocalInternet:
         """Tell which timers, ports and connections there are, or were left when a host was shut down."""
         return [each for host in self._hosts.values() for each in host.leftovers()]
 
+    def shutdown(self, timeout: float = 30.0) -> NoReturn:
+        """Refuse.
+
+        :raises SimulationError: always.
+        """
+        raise SimulationError("time passes by itself on localhost: await host.shutdown() of each host")
+
     # ---- faults
 
     def partition(self, groups: Any) -> None:
@@ -242,6 +324,20 @@ class LocalInternet:
         """
         raise _simulated_only("a cut")
 
+    def mend(self, source: Any, target: Any) -> None:
+        """Refuse.
+
+        :raises SimulationError: always.
+        """
+        raise _simulated_only("a cut, and mend one")
+
+    def heal(self) -> None:
+        """Refuse.
+
+        :raises SimulationError: always.
+        """
+        raise _simulated_only("partitions and cuts, and heal them")
+
     def set_latency(self, one: Any, other: Any, seconds: float | None) -> None:
         """Refuse.
 
@@ -249,7 +345,22 @@ class LocalInternet:
         """
         raise _simulated_only("a slow path")
 
-    # ---- for hosts
+    # ---- for hosts and runs
+
+    def begin(self, function: Callable[[], T]) -> T:
+        """Call a function that begins what goes on; it can't let time pass itself.
+
+        :raises SimulationError: when time passes already.
+        """
+        self._claim_time()
+        try:
+            return function()
+        finally:
+            self._passing = False
+
+    def known(self, host: LocalHost | str) -> LocalHost:
+        """Return a host that was given itself, or by its name."""
+        return self.host(host) if isinstance(host, str) else host
 
     def push(self, when: float, function: Callable[..., object], *args: Any) -> None:
         """Have a function called at a time."""
@@ -263,6 +374,11 @@ class LocalInternet:
 
     # ---- private
 
+    def _claim_time(self) -> None:
+        if self._passing:
+            raise SimulationError("time passes already: await what is to be waited for")
+        self._passing = True
+
     def _end(self) -> None:
         for host in self._hosts.values():
             if host.is_running:
@@ -270,6 +386,22 @@ class LocalInternet:
         for each in self.reactor.removeAll():
             each.connectionLost(None)
         _close(self.reactor)
+
+
+def refuse_on_localhost(scenario: Scenario) -> None:
+    """Find out, before anything runs, whether a scenario can run on localhost.
+
+    :raises SimulationError: when a fault of it is one that only the simulation can make, or when this system has not
+        the addresses.
+    """
+    impossible = {number: fault for number, fault in scenario.faults.items() if fault.simulated_only}
+    if impossible:
+        kinds = ", ".join(sorted({type(fault).__name__ for fault in impossible.values()}))
+        numbers = ",".join(map(str, sorted({*impossible, *scenario.without})))
+        raise SimulationError(
+            f"only the simulation can make these faults: {kinds}. Leave them out: --without {numbers}"
+        )
+    _free_network()
 
 
 def _simulated_only(what: str) -> SimulationError:
