@@ -326,16 +326,19 @@ class Storm(Scenario):
             limit = life.settings.dead_after + 1.0 + TICK
             if now - since > limit + self._slack(life.host.name, since - TICK):
                 demand(False, "{} lists nobody that is gone: {}, silent since {:.2f} s", life, link.peer, since)
+        everybody = list(life.service._membership.wanted)
+        for wanted in everybody:
+            self._outages.setdefault(wanted.dialer, now)
         if life.service._state != "running":
             return
-        for wanted in life.service._membership.wanted:
+        for wanted in everybody:
             dialer, state = wanted.dialer, wanted.dialer.state
             error = dialer.last_error
             if isinstance(error, RemoteProtocolError) or (
                 isinstance(error, Rejected) and error.code == RejectCode.PROTOCOL_VIOLATION
             ):
                 demand(False, "nobody violates the protocol towards {}: {}", life, error)
-            outage = self._outages.setdefault(dialer, now)
+            outage = self._outages[dialer]
             if state is DialerState.LINKED:
                 self._outages[dialer] = now
                 has_it = wanted.fingerprint in keys or wanted.node_id in ids
