@@ -37,7 +37,7 @@ from netlayer.errors import (
     described,
 )
 from netlayer.gate import Gate
-from netlayer.handling import handling
+from netlayer.handling import in_handler
 from netlayer.identity import Identity
 from netlayer.interfaces import IIdentity
 from netlayer.known_peers import KnownPeers
@@ -265,7 +265,7 @@ class PeerFactory(Factory):
             payload,
             flags=flags,
             shared=SharedPayload() if broadcast else None,
-            from_handler=handling.get().factory is self,
+            from_handler=in_handler(self),
         )
 
     def submit(self, remote: Remote, packet: OutgoingPacket) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,32 @@ if TYPE_CHECKING:
     from netlayer.driver import Driver
     from netlayer.factory import PeerFactory
 
-__all__ = ["Handling", "call_hook", "handling", "run_handler"]
+__all__ = ["call_hook", "in_handler", "run_handler"]
 
 
 @attrs.define
 class Handling:
-    """One run of a handler. What a coroutine of it calls finds it in :data:`handling`, as long as it runs."""
+    """One run of a handler, which its coroutines have in their contexts.
+
+    :ivar factory: whose handler it is, or None when it has finished.
+    :ivar is_running: whether the handler is running right now, instead of waiting for something.
+    """
 
     factory: PeerFactory | None = None
+    is_running: bool = False
 
 
-handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
+_handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
+
+
+def in_handler(factory: PeerFactory) -> bool:
+    """Tell whether it is a handler of this node that calls, and that has not finished.
+
+    The context tells that of a coroutine, also when some other handler has woken it. But asyncio's timers and sockets
+    inherit the context that they were armed in, and with it the handler; there it has to be running, too.
+    """
+    run = _handling.get()
+    return run.factory is factory and (run.is_running or not _in_asyncio())
 
 
 def run_handler(protocol: Driver, packet: DataPacket) -> None:
@@ -37,22 +53,23 @@ def run_handler(protocol: Driver, packet: DataPacket) -> None:
     """
     factory = protocol.factory
     clock = factory.clock
-    run = Handling(factory)
+    run = Handling(factory, is_running=True)
     factory.load.handlers += 1
     began = clock.seconds()
-    token = handling.set(run)
+    token = _handling.set(run)
     failure, awaited = None, None
     try:
         result = protocol.packet_received(packet)
         if result is not None:  # most return nothing, and to ask what it is takes long
-            awaited = _awaited(result)
+            awaited = _awaited(result, run)
     except BaseException:  # even SystemExit: a handler never takes the node down
         failure = Failure()
+    run.is_running = False
     if awaited is not None:
         _ = awaited.addBoth(_handler_finished, run, protocol, packet)
     else:
         _handler_finished(failure, run, protocol, packet)
-    handling.reset(token)
+    _handling.reset(token)
     held = clock.seconds() - began
     if held > factory.settings.blocking_handler:
         factory.log.warn(
@@ -62,13 +79,40 @@ def run_handler(protocol: Driver, packet: DataPacket) -> None:
         )
 
 
-def _awaited(result: object) -> Deferred[Any] | None:
+def _in_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _awaited(result: object, run: Handling) -> Deferred[Any] | None:
     """Return what to wait for when a handler has returned something, or None if that is nothing to wait for."""
     if isinstance(result, Coroutine):
-        return Deferred.fromCoroutine(result)
+        return Deferred.fromCoroutine(_steps(result, run))
     if isinstance(result, Generator):
         raise TypeError("a handler with yield does nothing: make it async def, or decorate it")
     return result if isinstance(result, Deferred) else None
+
+
+def _steps(coroutine: Coroutine[Any, Any, Any], run: Handling) -> Generator[Any, Any, None]:
+    """Run a coroutine step by step, and note when it runs and when it waits."""
+    result: Any = None
+    error: BaseException | None = None
+    while True:
+        run.is_running = True
+        try:
+            awaited = coroutine.send(result) if error is None else coroutine.throw(error)
+        except StopIteration:
+            return
+        finally:
+            run.is_running = False
+        error = None
+        try:
+            result = yield awaited
+        except BaseException as raised:  # even GeneratorExit: the coroutine ends by the same
+            error = raised
 
 
 def _handler_finished(result: object, run: Handling, protocol: Driver, packet: DataPacket) -> None:

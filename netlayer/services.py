@@ -27,7 +27,7 @@ from netlayer.errors import (
     described,
 )
 from netlayer.factory import PeerFactory
-from netlayer.handling import handling
+from netlayer.handling import in_handler
 from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore, IIdentity
 from netlayer.known_peers import KNOWN_PEERS_FILE
@@ -178,15 +178,8 @@ class PeerService(Service):
         It may be called at any time and any number of times. In a handler of this node it only begins, as it would have
         to wait for the handler.
         """
-        if self._stopping is None:
-            self._state = "stopping"
-            self._stopping = Deferred()  # first of all, as whoever waits for us may call us again
-            _ = Deferred.fromCoroutine(self._stop()).chainDeferred(self._stopping)
-        if handling.get().factory is self.factory:
-            return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        _ = self._stopping.addBoth(lambda result: waiting.callback(None))
-        return waiting
+        stopped = self._stop_once()
+        return succeed(None) if in_handler(self.factory) else stopped
 
     def when_stopped(self) -> Deferred[None]:
         """Return a Deferred that fires when the service has stopped."""
@@ -316,7 +309,17 @@ class PeerService(Service):
 
     def _reactor_stops(self) -> Deferred[None]:
         self._shutdown_trigger = None
-        return self.stop()
+        return self._stop_once()  # whoever it was that has stopped the reactor, it has to wait
+
+    def _stop_once(self) -> Deferred[None]:
+        """Stop, unless that has begun; the Deferred fires at the end."""
+        if self._stopping is None:
+            self._state = "stopping"
+            self._stopping = Deferred()  # first of all, as whoever waits for us may call us again
+            _ = Deferred.fromCoroutine(self._stop()).chainDeferred(self._stopping)
+        waiting: Deferred[None] = Deferred()
+        _ = self._stopping.addBoth(lambda result: waiting.callback(None))
+        return waiting
 
     async def _stop(self) -> None:
         self._membership.stop()

@@ -372,6 +372,40 @@ class ShutdownTests(NetworkTestCase):
         await until(lambda: states)
         self.assertEqual(states, ["stopped"])
 
+    async def test_inline_callbacks(self) -> None:
+        """A handler decorated by inlineCallbacks does not wait for itself either, when it has waited before."""
+        a = await self.start(2)
+        b = await self.start(3, peers=[(2, HOST, a.port)])
+
+        @inlineCallbacks
+        def stop_later(packet: DataPacket) -> Any:
+            yield deferLater(reactor, 0.01)
+            yield b.shutdown()
+
+        b.handle_data = stop_later
+        await a.send_data(3, "stop")
+        await b.wait()
+
+    async def test_whom_a_handler_wakes(self) -> None:
+        """A coroutine that a handler wakes, and that shuts the node down then, waits for that like anybody."""
+        a = await self.start(2)
+        b = await self.start(3, peers=[(2, HOST, a.port)])
+        asked: Deferred[None] = Deferred()
+
+        async def stop_when_asked() -> str:
+            await asked
+            await b.shutdown()
+            return str(b.status.state)
+
+        async def handler(packet: DataPacket) -> None:
+            await turns(1)
+            asked.callback(None)
+
+        b.handle_data = handler
+        state = Deferred.fromCoroutine(stop_when_asked())
+        await a.send_data(3, "stop")
+        self.assertEqual(await state, "stopped")
+
 
 class BrokenConnectionTests(NetworkTestCase):
     """Nothing lost, nothing twice, in order, over any number of broken connections."""

@@ -1,4 +1,7 @@
-"""One scenario in each way of holding a node: blocking, in a Twisted application, in task.react, in an asyncio loop."""
+"""One scenario in each way of holding a node: blocking, in a Twisted application, in task.react, in an asyncio loop.
+
+And what asyncio's loop does otherwise: its timers and sockets inherit the context of the handler that has armed them.
+"""
 
 from __future__ import annotations
 
@@ -135,6 +138,57 @@ loop.run_until_complete(in_asyncio())
 """,
 }
 
+#: Two nodes in an asyncio loop, and a packet whose handler has armed the loop's timer when MEANWHILE is called by it.
+SLOW_HANDLER = """
+import json
+from twisted.internet import asyncioreactor
+asyncioreactor.install()
+from twisted.internet import reactor, task
+from twisted.internet.defer import ensureDeferred
+from netlayer import PeerProtocol, PeerService, Settings
+
+told = {}
+
+class Slow(PeerProtocol):
+    async def packet_received(self, packet):
+        for _ in range(30):
+            await task.deferLater(reactor, 0.01)
+        told["handled"] = "sent" not in told
+        IN_HANDLER
+
+class Sender(PeerProtocol):
+    def peer_lost(self, reason):
+        told["lost"] = str(reason)
+
+settings = Settings(goodbye_timeout=20.0, shutdown_timeout=30.0)
+one = PeerService(reactor, node_id=1, listen=("localhost", 0), protocol=Slow, settings=settings)
+two = PeerService(reactor, node_id=2, listen=("localhost", 0), protocol=Sender, settings=settings)
+two.stops_with_reactor = False  # it would wait for its receipt
+
+def meanwhile():
+    MEANWHILE
+
+def stopped(_):
+    told["stopped"] = one.status.state
+    reactor.stop()
+
+async def main():
+    await one.start()
+    await two.start()
+    sent = two.send((1, "localhost", one.listening.port), "x")
+    reactor.callLater(0.2, meanwhile)
+    await sent
+    told["sent"] = True
+
+def note():
+    told.setdefault("stopped", one.status.state)
+    print(json.dumps(told), flush=True)
+
+reactor.addSystemEventTrigger("during", "shutdown", note)
+reactor.callWhenRunning(lambda: ensureDeferred(main()))
+reactor.run()
+"""
+
 
 class ReactorTests(SynchronousTestCase):
     """All scripts are started together, by the first test."""
@@ -166,3 +220,28 @@ class ReactorTests(SynchronousTestCase):
     def test_asyncio(self) -> None:
         """In an asyncio loop, under Twisted's asyncio reactor."""
         self.check("asyncio")
+
+
+class AsyncioContextTests(SynchronousTestCase):
+    """What timers do in an asyncio loop while a handler waits that has armed the one timer of the loop."""
+
+    def check(self, meanwhile: str = "pass", *, in_handler: str = "pass") -> None:
+        script = Script(SLOW_HANDLER.replace("MEANWHILE", meanwhile).replace("IN_HANDLER", in_handler))
+        self.addCleanup(script.kill)
+        script.wait()
+        told = json.loads(script.read(r"^(\{.*\})$")[1])
+        expected = {"handled": True, "sent": True, "lost": "goodbye: shutdown", "stopped": "stopped"}
+        self.assertEqual(told, expected, script)
+        self.assertEqual(script.err, "")
+
+    def test_reactor_stops(self) -> None:
+        """A reactor that a timer stops waits for the handler and the goodbyes."""
+        self.check("reactor.stop()")
+
+    def test_service_stops(self) -> None:
+        """The Deferred of a stop that a timer asks for fires when the node has stopped, as everywhere."""
+        self.check("one.stop().addCallback(stopped)")
+
+    def test_shutdown_in_handler(self) -> None:
+        """A handler itself still does not wait for its own end."""
+        self.check(in_handler="await one.stop(); one.when_stopped().addCallback(stopped)")
