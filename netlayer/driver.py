@@ -272,6 +272,13 @@ class Driver(Protocol):
     def _abort(self, reason: Exception) -> None:
         self._act(self._connection.connection_lost(reason))
 
+    def _end(self, reason: Exception) -> None:
+        """Abort, also if the connection is over and waits for the other end to close the transport."""
+        self._abort(reason)
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+            self._abort_transport()
+
     def _give_way(self, remote: Remote) -> None:
         """Another connection to the same peer is the link."""
         self._remote = remote  # not known here yet if nothing but TLS stood

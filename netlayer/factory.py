@@ -471,7 +471,7 @@ class PeerFactory(Factory):
 
     def _abort_all(self) -> None:
         for protocol in list(self._connections):
-            protocol._abort(LinkLost("the node was shut down"))
+            protocol._end(LinkLost("the node was shut down"))
 
     def _stop_if_empty(self) -> None:
         if self._stopped is not None and not self._stopped.called and not self.connection_count:

@@ -285,6 +285,22 @@ class LinkTests(MemoryTestCase):
         self.successResultOf(stopped)
         self.assertIsNotNone(pump)
 
+    def test_close_that_hangs_in_a_shutdown(self) -> None:
+        """A connection that is over, and that the other end does not close, makes a shutdown no longer either."""
+        a, b = self.factory(1, goodbye_timeout=0.5, abort_after=30.0, shutdown_timeout=2.0), self.factory(2)
+        pump = self.link(a, b)
+        self.pumps.clear()
+        stopped = a.stop()
+        self.reactor.advance(0.6)
+        self.assertEqual(a.application[-1], (2, "lost", "goodbye: shutdown"))
+        self.assertFalse(pump.clientIO.disconnecting)
+        self.reactor.advance(1.4)
+        self.assertTrue(pump.clientIO.disconnecting)
+        self.pumps.append(pump)
+        self.settle()
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
 
 class Stuck(PeerProtocol):
     """A handler that never finishes."""
