@@ -103,13 +103,15 @@ def proven_fingerprint(connection: SSL.Connection) -> bytes:
 def tune_socket(transport: Any, *, dead_after: float) -> None:
     """Have the system send small writes at once, and give up on a peer that acknowledges nothing.
 
-    :param transport: the TLS wrapper of a connection; one without a socket beneath is left as it is.
+    :param transport: the TLS wrapper of a connection; a UNIX socket beneath it knows nothing of this.
     :param dead_after: seconds; 15 at least, as a living peer's receive window may be full for a while.
     """
+    raw = socket_of(getattr(transport, "transport", None))
+    if raw is not None and raw.family not in (socket.AF_INET, socket.AF_INET6):
+        return
     set_no_delay = getattr(transport, "setTcpNoDelay", None)
     if set_no_delay is not None:
         set_no_delay(True)
-    raw = socket_of(getattr(transport, "transport", None))
     if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = int(max(dead_after, 15.0) * 1000)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -8,7 +8,12 @@ import weakref
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    UNIXClientEndpoint,
+    UNIXServerEndpoint,
+)
 from twisted.internet.protocol import Factory, Protocol
 
 from netlayer import DataPacket, PeerFactory, PeerProtocol
@@ -22,6 +27,7 @@ from netlayer.errors import (
     Rejected,
 )
 from netlayer.wire.messages import Goodbye, Reject, RejectCode, Select, Welcome
+from tests.directories import new_directory
 from tests.integration.network import HOST, MIB, Member, NetworkTestCase, reactor, settings, turns, until
 
 
@@ -80,6 +86,18 @@ class FactoryTestCase(NetworkTestCase):
         """Link two factories, and wait until both know."""
         await self.dial(a, b)
         await until(lambda: a.remotes.is_linked(b.local.node_id) and b.remotes.is_linked(a.local.node_id))
+
+
+class UNIXSocketTests(FactoryTestCase):
+    async def test_link(self) -> None:
+        """Two factories on one machine link over a UNIX socket."""
+        a, b = await self.factory(2), await self.factory(3)
+        path = str(new_directory(self) / "socket")
+        port = await a.listen(UNIXServerEndpoint(reactor, path))
+        self.addCleanup(lambda: port.stopListening())
+        link = await b.connect(UNIXClientEndpoint(reactor, path), expected_id=2)
+        await link.send_packet("over a file", confirm=True)
+        self.assertEqual(a.application, [(3, "ready"), (3, "over a file")])
 
 
 class SelectionTests(FactoryTestCase):
