@@ -256,9 +256,10 @@ class Driver(Protocol):
     # ---- for the factory and the peer's other connections
 
     def _accept(self, remote: Remote) -> None:
+        events = self._connection.accept(remote.delivery, self._clock.seconds())
         self._remote = remote
         remote.connections[self] = None
-        self._act(self._connection.accept(remote.delivery, self._clock.seconds()))
+        self._act(events)
         if self._connection.state is State.PROVEN and self._connection.is_arbiter and self._connection.remote:
             remote.proven(self, self._connection.remote.boot)
 

@@ -102,7 +102,8 @@ class Gate:
             self._ask_holder(protocol, holder, holder.selected)
             return
         holder.close_all(LinkLost(f"silent, and another key claims id {holder.node_id}"))
-        self._accept(protocol)
+        if protocol.state is State.JUDGING:  # the hook of the lost link may have stopped the node
+            self._accept(protocol)
 
     def _refuse_id(self, protocol: Driver, holder: Driver) -> None:
         text = f"id {protocol.introduction.node_id} is held by another key that is linked"

@@ -59,6 +59,15 @@ class ClaimsTests(SynchronousTestCase):
         self.assertEqual(len(rival.get_peers()), 1)
         self.assertEqual(len(self.internet.connections), 1)
 
+    def test_lost_link_stops_the_node(self) -> None:
+        """A node may stop when it loses its link to a silent peer, while another key waits for the id."""
+        factory = self.one.application.factory
+        factory.links()[0].peer_lost = lambda reason: factory.stop()
+        rival = self.run_node(self.rival, 2, self.other_key)
+        self.internet.advance(10.0)
+        self.assertTrue(factory.stopping)
+        self.assertEqual((len(factory.remotes), rival.get_peers()), (0, []))
+
 
 class NewKeyTests(SynchronousTestCase):
     def test_heard_of_too_early(self) -> None:
