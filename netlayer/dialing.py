@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from enum import Enum
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -19,6 +19,7 @@ from netlayer.driver import Driver
 from netlayer.errors import LinkLost, Rejected
 from netlayer.peer import PeerProtocol
 from netlayer.sansio.backoff import BackOff
+from netlayer.waiters import Waiters
 from netlayer.wire.messages import FINAL_CODES, RejectCode
 
 __all__ = ["Dialer", "DialerState", "is_final"]
@@ -71,7 +72,7 @@ class Dialer:
         self._attempt: Deferred[PeerProtocol] | None = None
         self._timer: IDelayedCall | None = None
         self._not_before = 0.0  # as the peer has asked for with its refusal
-        self._watchers: list[Deferred[None]] = []
+        self._waiting = Waiters()  # for the end of the attempt
 
     @property
     def attempts(self) -> int:
@@ -133,7 +134,7 @@ class Dialer:
         attempt, self._attempt = self._attempt, None
         if attempt is not None and not link.is_outcome_of(attempt):
             attempt.cancel()
-            self._attempt_over()
+            self._waiting.fire()
 
     def lost(self) -> None:
         """The link is gone: dial again soon, both ends not at the same moment."""
@@ -147,15 +148,11 @@ class Dialer:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.cancel()
-        self._attempt_over()
+        self._waiting.fire()
 
     def when_tried(self) -> Deferred[None]:
         """Return a Deferred that fires when the attempt that is under way has ended, in whichever way."""
-        tried: Deferred[None] = Deferred(lambda d: self._watchers.remove(d))
-        self._watchers.append(tried)
-        if self.state is not DialerState.DIALING:
-            self._attempt_over()
-        return tried
+        return self._waiting.add() if self.state is DialerState.DIALING else succeed(None)
 
     # ---- private
 
@@ -169,12 +166,12 @@ class Dialer:
         self._attempt = None
         if self.state is DialerState.DIALING:  # nobody has told us: it was not known that this is the peer
             self.linked(protocol)
-        self._attempt_over()
+        self._waiting.fire()
 
     def _attempt_failed(self, failure: Failure) -> None:
         self._attempt = None
         if self.state is not DialerState.DIALING:  # linked by another connection, or stopped, meanwhile
-            self._attempt_over()
+            self._waiting.fire()
             return
         error = failure.value if isinstance(failure.value, Exception) else LinkLost(repr(failure.value))
         if isinstance(error, CancelledError):
@@ -188,7 +185,7 @@ class Dialer:
             self._not_before = now + at_least
             self._wait(self._backoff.failed(now, at_least=at_least))
         self._failed(error)
-        self._attempt_over()
+        self._waiting.fire()
 
     def _at_least(self, error: Exception) -> float:
         if not isinstance(error, Rejected):
@@ -209,8 +206,3 @@ class Dialer:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-
-    def _attempt_over(self) -> None:
-        watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            watcher.callback(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 
 from netlayer.addresses import Address
@@ -14,6 +14,7 @@ from netlayer.driver import Driver
 from netlayer.errors import NodeStopped, RemoteProtocolError
 from netlayer.factory import PeerFactory
 from netlayer.sansio.tickets import Claim
+from netlayer.waiters import Waiters
 from netlayer.wanted import Reason, Wanted, client_endpoint, met_key
 from netlayer.wanted_peers import WantedPeers
 from netlayer.wire.messages import Peers, Record, Register, Registered, Ticket
@@ -85,7 +86,7 @@ class Joining:
         self._silent = silent
         self._registered: set[Driver] = set()  # the bootstraps that list this node
         self._timers: dict[Driver, IDelayedCall] = {}  # of all that are linked
-        self._waiting: list[Deferred[None]] = []
+        self._waiting = Waiters()  # to be joined
         self._stopped = False
 
     @property
@@ -95,14 +96,11 @@ class Joining:
 
     def when_joined(self) -> Deferred[None]:
         """Return a Deferred that fires as soon as :attr:`joined` is true."""
-        joined: Deferred[None] = Deferred(lambda d: self._waiting.remove(d))
         if self.joined:
-            joined.callback(None)
-        elif self._stopped:
-            joined.errback(NodeStopped())
-        else:
-            self._waiting.append(joined)
-        return joined
+            return succeed(None)
+        if self._stopped:
+            return fail(NodeStopped())
+        return self._waiting.add()
 
     def register(self, bootstrap: Driver) -> None:
         """Ask a bootstrap node that has been linked to list this node, now and again and again."""
@@ -127,9 +125,7 @@ class Joining:
                 self._ask(bootstrap)
         self._answered(wanted)
         if self._registered:
-            waiting, self._waiting = self._waiting, []
-            for joined in waiting:
-                joined.callback(None)
+            self._waiting.fire()
 
     def lost(self, bootstrap: Driver) -> None:
         """The link to a bootstrap node is gone."""
@@ -143,9 +139,7 @@ class Joining:
         self._stopped = True
         for bootstrap in list(self._timers):
             self.lost(bootstrap)
-        waiting, self._waiting = self._waiting, []
-        for joined in waiting:
-            joined.errback(NodeStopped())
+        self._waiting.fail(NodeStopped())
 
     def want_met(self, record: Record, *, delay: float = 0.0) -> Wanted | None:
         """Want the peer of a record from now on, for as long as peers that were met are wanted.

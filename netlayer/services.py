@@ -36,6 +36,7 @@ from netlayer.membership import Membership
 from netlayer.peer import PeerProtocol
 from netlayer.sending import Sending
 from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
+from netlayer.waiters import Waiters
 from netlayer.wanted import Reason, Wanted, Where, bootstrap, configured_peer
 
 __all__ = ["BootstrapService", "PeerService"]
@@ -146,7 +147,7 @@ class PeerService(Service):
         self._shutdown_trigger: Any = None
         self._starting: Deferred[NodeStatus] | None = None
         self._stopping: Deferred[None] | None = None
-        self._enders: list[Deferred[None]] = []
+        self._waiting = Waiters()  # for the end
 
     # ---- commands
 
@@ -183,11 +184,7 @@ class PeerService(Service):
 
     def when_stopped(self) -> Deferred[None]:
         """Return a Deferred that fires when the service has stopped."""
-        ended: Deferred[None] = Deferred(lambda d: self._enders.remove(d))
-        self._enders.append(ended)
-        if self._state == "stopped":
-            self._ended()
-        return ended
+        return succeed(None) if self._state == "stopped" else self._waiting.add()
 
     def send(self, peer: Any, data: Any) -> Deferred[None]:
         """Send a packet to a peer, which is dialed if it is not linked.
@@ -334,12 +331,7 @@ class PeerService(Service):
             self._reactor.removeSystemEventTrigger(trigger)
         self._state = "stopped"
         self.factory.log.info("stopped")
-        self._ended()
-
-    def _ended(self) -> None:
-        enders, self._enders = self._enders, []
-        for ended in enders:
-            ended.callback(None)
+        self._waiting.fire()
 
     def _start_failed(self, failure: Any) -> None:
         self.start_error = failure.value

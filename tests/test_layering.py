@@ -24,7 +24,7 @@ LAYERS = (
     " sansio.streams sansio.succession sansio.tickets sansio.violations",
     "interfaces stores stores.memory stores.file stores.sqlite alarm certificate data_directory known_peers claims"
     " tls plaintext identity strangers acceptor attempt remote remotes handling driver gate peer factory bootstrap",
-    "dialing directory joining listening membership sending wanted wanted_peers",
+    "dialing directory joining listening membership sending waiters wanted wanted_peers",
     "services",
     "monotonic reactor_thread logger node bootstrap_node",
     "netlayer __main__ command tap tap.bootstrap tap.node tap.options tap.service",

@@ -138,6 +138,19 @@ class ServiceTests(NetworkTestCase):
                 await deferred
             await other.stop()
 
+    async def test_one_of_several_waits_is_cancelled(self) -> None:
+        """Who has waited for the join, or the end, may cancel the waits of others then."""
+        bootstrap = self.service(1, kind=BootstrapService)
+        await bootstrap.start()
+        service = self.service(3, bootstraps=[tuple(bootstrap.listening)])
+        for verb, begin in ((service.when_joined, service.start), (service.when_stopped, service.stop)):
+            first, second, third = verb(), verb(), verb()
+            first.addCallback(lambda _, second=second: second.cancel())
+            begin()
+            await first
+            await self.expect(CancelledError, second)
+            await third
+
     async def test_stopped_when_joined(self) -> None:
         """Who waits for when_joined() may stop the service at once: peers it was just told of are not dialed."""
         bootstrap = self.service(1, kind=BootstrapService)
