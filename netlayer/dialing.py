@@ -94,9 +94,9 @@ class Dialer:
         """Tell whether a connection is what the attempt that is under way has made."""
         return self._attempt is not None and protocol.is_outcome_of(self._attempt)
 
-    def start(self, delay: float = 0.0) -> None:
-        """Begin the first attempt, after `delay` seconds."""
-        if delay > 0.0:
+    def start(self, delay: float | None = None) -> None:
+        """Begin the first attempt, at once or after `delay` seconds; whoever sends to the peer may wake it."""
+        if delay is not None:
             self._wait(delay)
         else:
             self._begin()

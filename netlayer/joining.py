@@ -141,7 +141,7 @@ class Joining:
             self.lost(bootstrap)
         self._waiting.fail(NodeStopped())
 
-    def want_met(self, record: Record, *, delay: float = 0.0) -> Wanted | None:
+    def want_met(self, record: Record, *, delay: float | None = None) -> Wanted | None:
         """Want the peer of a record from now on, for as long as peers that were met are wanted.
 
         :param record: with the addresses that may be dialed; see :meth:`netlayer.PeerFactory.dialable`.

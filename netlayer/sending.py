@@ -73,7 +73,8 @@ class Sending:
         if address is not None and str(address) not in [w.address for w in wanted]:
             endpoint = client_endpoint(self._factory.reactor, address)
             asked = Wanted(Reason.ASKED, str(address), endpoint, expected_id=node_id)
-            wanted = [*wanted, self._wanted.add(("asked", node_id, address), asked)]
+            # The packet wakes the dialer: an attempt may fail at once, and nobody would wait for it yet.
+            wanted = [*wanted, self._wanted.add(("asked", node_id, address), asked, delay=0.0)]
         if not wanted and (remote is None or remote.delivery.session is None):
             raise UnknownPeer(node_id)  # with a session, the peer itself may come back
         return self._factory.remotes.with_id(node_id)

@@ -51,10 +51,12 @@ class WantedPeers:
     def __iter__(self) -> Iterator[Wanted]:
         return iter(list(self._wanted.values()))
 
-    def add(self, key: Hashable, wanted: Wanted, *, delay: float = 0.0) -> Wanted:
-        """Want a peer from now on and dial it after `delay` seconds, unless it is wanted already under this key.
+    def add(self, key: Hashable, wanted: Wanted, *, delay: float | None = None) -> Wanted:
+        """Want a peer from now on and dial it, unless it is wanted already under this key.
 
         After :meth:`stop` it is not dialed.
+
+        :param delay: seconds after which it is dialed, or earlier, when somebody sends to it; by default at once.
         """
         known = self._wanted.get(key)
         if known is not None:

@@ -100,6 +100,14 @@ class UnreachableTests(NetworkTestCase):
             self.assertEqual(len(self.logged("warn", node=2 + retries)), retries)
             self.assertEqual(len(self.logged("error", node=2 + retries)), 1)
 
+    async def test_fails_at_once(self) -> None:
+        """A host that can't exist is told like one that does not answer; each attempt fails as soon as it begins."""
+        for retries in (0, 2):
+            node = await self.start(2 + retries, settings=settings(retry_count=retries))
+            error = await self.expect(PeerUnreachable, node.send_data((7, "a..b", 80), b"x"))
+            self.assertEqual((error.attempts, error.reason), (retries + 1, "invalid hostname: a..b"))
+            self.assertEqual(node.status.wanted, ())
+
     async def test_all_fail_together(self) -> None:
         """All packets that wait for the same unreachable peer fail with the same last attempt."""
         counting = CountingFactory()
