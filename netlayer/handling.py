@@ -111,7 +111,10 @@ def _steps(coroutine: Coroutine[Any, Any, Any], run: Handling) -> Generator[Any,
         error = None
         try:
             result = yield awaited
-        except BaseException as raised:  # even GeneratorExit: the coroutine ends by the same
+        except GeneratorExit:  # what it waits for is forgotten
+            coroutine.close()
+            raise
+        except BaseException as raised:
             error = raised
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -301,12 +302,42 @@ class LinkTests(MemoryTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_handler_that_waits_for_ever(self) -> None:
+        """A handler that nothing will wake any more is cleared away without a word, and may clean up."""
+        a, b = self.factory(1), self.factory(2, Waiting)
+        self.link(a, b)
+        a.links()[0].send_packet("x")
+        self.settle()
+        self.assertEqual(b.application, ["waits"])
+        noted = b.application
+        stopped = [a.stop(), b.stop()]
+        self.pass_time(10.0)
+        for each in stopped:
+            self.successResultOf(each)
+        del a, b
+        self.pumps.clear()
+        self.reactor.tcpServers.clear()
+        gc.collect()
+        self.assertEqual(noted, ["waits", "cleaned up"])
+
 
 class Stuck(PeerProtocol):
     """A handler that never finishes."""
 
     def packet_received(self, packet: DataPacket) -> Any:
         return Deferred()
+
+
+class Waiting(PeerProtocol):
+    """A handler that waits for what nobody else knows."""
+
+    async def packet_received(self, packet: DataPacket) -> None:
+        noted = self.factory.application
+        noted.append("waits")
+        try:
+            await Deferred()
+        finally:
+            noted.append("cleaned up")
 
 
 class SessionTests(MemoryTestCase):
