@@ -138,9 +138,8 @@ class Membership(LinkObserver):
             for each in lost:
                 delay = self.factory.rng.uniform(0.0, self.factory.settings.backoff_first)
                 self.joining.want_met(each, delay=delay)
-        remote = protocol._remote
-        if remote is not None and remote.delivery.queued and any(each.exhausted for each in self._dialers(remote)):
-            self.packets_wait(remote)  # they were sent while the link ended, and after we had given up to dial
+        for remote in self.factory.remotes.unlinked(record.node_id, protocol.fingerprint):
+            self._link_ended(remote, reason)
 
     def packets_wait(self, remote: Remote) -> None:
         """Somebody sends to a peer that has no link."""
@@ -165,6 +164,15 @@ class Membership(LinkObserver):
             self.joining.news_received(protocol, news)
 
     # ---- private
+
+    def _link_ended(self, remote: Remote, reason: LinkLost) -> None:
+        """See to the packets that were sent while a link ended."""
+        dialers = self._dialers(remote)
+        if not (dialers or remote.connections or remote.delivery.session):
+            error = PeerUnreachable(remote.node_id, 0, str(reason))
+            remote.fail_unwritten(error, plain=False)  # nobody waits for the others, and the peer may come back
+        elif remote.delivery.queued and any(dialer.exhausted for dialer in dialers):
+            self.packets_wait(remote)  # we had given up to dial before
 
     def _dialers(self, remote: Remote) -> list[Dialer]:
         return [wanted.dialer for wanted in self.wanted.of(remote.node_id, remote.fingerprint)]

@@ -113,9 +113,12 @@ class Remote:
         self.submit(packet)
         return done
 
-    def fail_unwritten(self, error: Exception) -> None:
-        """Fail the packets that were never written: the peer can't be reached."""
-        self.delivery.fail_unwritten(error)
+    def fail_unwritten(self, error: Exception, *, plain: bool = True) -> None:
+        """Fail the packets that were never written: the peer can't be reached.
+
+        :param plain: whether those fail, too, whose outcome nobody waits for.
+        """
+        self.delivery.fail_unwritten(error, plain=plain)
         self.settle()
         self._forget_if_idle()
 

@@ -72,12 +72,15 @@ class Remotes:
             remote.adopt(before)
             self.forget(before)
 
+    def unlinked(self, node_id: int | None, fingerprint: bytes | None) -> list[Remote]:
+        """Return where packets wait for a peer that is not linked: under its id, and under its key."""
+        found = [self._by_id.get(node_id) if node_id is not None else None, self._by_key.get(fingerprint or b"")]
+        return [remote for remote in dict.fromkeys(found) if remote is not None and remote.link is None]
+
     def fail_unwritten(self, node_id: int | None, fingerprint: bytes | None, error: DeliveryError) -> None:
         """Fail the packets to an unreachable peer that were never written."""
-        found = [self._by_id.get(node_id) if node_id is not None else None, self._by_key.get(fingerprint or b"")]
-        for remote in dict.fromkeys(found):
-            if remote is not None and remote.link is None:
-                remote.fail_unwritten(error)
+        for remote in self.unlinked(node_id, fingerprint):
+            remote.fail_unwritten(error)
 
     def forget(self, remote: Remote) -> None:
         """Drop a peer of which nothing is left to lose."""

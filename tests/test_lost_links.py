@@ -1,15 +1,16 @@
-"""What becomes of packets that are sent on a connection that was lost, to a peer that comes back as another one."""
+"""What becomes of packets that are sent while a connection ends, or on it afterwards."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import DataPacket, PeerProtocol
-from netlayer.errors import NodeStopped, PeerIdentityMismatch, UnsupportedData
+from netlayer.errors import LinkLost, NodeStopped, PeerIdentityMismatch, PeerUnreachable, UnsupportedData
 from netlayer.testing import SimulatedInternet
-from tests.testing.network import bootstrap, node
+from tests.testing.network import Listener, bootstrap, node
 
 
 class Keeper(PeerProtocol):
@@ -89,3 +90,62 @@ class ReplacedPeerTests(SynchronousTestCase):
         for confirm in (False, True):
             self.assertRaises(NodeStopped, self.former.send_packet, "late", confirm=confirm)
         self.assertEqual(len(remotes), 0)
+
+
+class Slow(Listener):
+    """Takes a second for each packet."""
+
+    def packet_received(self, packet: DataPacket) -> Deferred[None]:
+        """Keep what has come, and take a second."""
+        super().packet_received(packet)
+        over: Deferred[None] = Deferred()
+        self.factory.clock.callLater(1.0, over.callback, None)
+        return over
+
+
+class PartingPeerTests(SynchronousTestCase):
+    """A peer has said goodbye, and still handles a packet."""
+
+    def setUp(self) -> None:
+        self.internet = SimulatedInternet()
+        self.internet.add_host("alpha").run(bootstrap)
+        self.one, self.other = self.internet.add_hosts(2, "node")
+        self.one.run(node)
+        self.other.run(lambda host: node(host, protocol=Slow))
+        self.internet.run_until(lambda: self.one.application.get_peers() and self.other.application.get_peers())
+        self.link = next(link for link in self.one.application.factory.links() if not link.is_bootstrap)
+        self.before = self.one.application.send(self.other.number, "before")
+        self.internet.advance(0.1)
+        self.stopped = self.other.shutdown()
+        self.internet.run_until(lambda: self.link.is_parting)
+
+    def test_confirmed(self) -> None:
+        """A packet that nobody can send any more fails when the link has ended, not when its time is over."""
+        sent = self.one.application.send(self.other.number, "late")
+        self.assertNoResult(sent)
+        self.internet.run(self.before)
+        self.internet.run(self.stopped)
+        self.internet.advance(0.5)
+        self.assertEqual(self.failureResultOf(sent, PeerUnreachable).value.reason, "goodbye: shutdown")
+        self.assertEqual(self.one.application.factory.load.queued, 0)
+
+    def test_sent_by_a_hook(self) -> None:
+        """So does one that is sent by the hook of the lost link."""
+        sent: list[Deferred[None]] = []
+
+        def peer_lost(reason: LinkLost) -> None:
+            sent.append(self.one.application.send(self.other.number, "too late"))
+
+        self.link.peer_lost = peer_lost
+        self.internet.run(self.stopped)
+        self.internet.advance(0.5)
+        self.failureResultOf(sent[0], PeerUnreachable)
+
+    def test_plain(self) -> None:
+        """A packet that nobody waits for is there for the peer when that comes back."""
+        self.link.send_packet("plain")
+        self.internet.run(self.stopped)
+        self.other.restart()
+        self.internet.run_until(lambda: self.one.application.get_peers())
+        self.internet.advance(1.0)
+        self.assertIn("plain", self.other.application.factory.application)

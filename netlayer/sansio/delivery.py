@@ -321,9 +321,16 @@ class Delivery:
                 self._queue.settle(packet, PeerLost(self.peer_id, reason))
         self._fail_queue(lambda packet: PeerLost(self.peer_id, reason) if packet.written else None)
 
-    def fail_unwritten(self, error: Exception) -> None:
-        """Fail the packets that were never written: the peer can't be reached."""
-        self._fail_queue(lambda packet: None if packet.written else error)
+    def fail_unwritten(self, error: Exception, *, plain: bool = True) -> None:
+        """Fail the packets that were never written: the peer can't be reached.
+
+        :param plain: whether those fail, too, whose outcome nobody waits for.
+        """
+
+        def judge(packet: OutgoingPacket) -> Exception | None:
+            return error if not packet.written and (plain or packet.waiter is not None) else None
+
+        self._fail_queue(judge)
 
     def close(self, error: Exception | None = None) -> None:
         """End everything; the object is not used again."""
