@@ -103,7 +103,6 @@ class Remote:
         """
 
         def cancel(_: Deferred[None]) -> None:
-            packet.waiter = None
             self.delivery.withdraw(packet, CancelledError())
             self.settle()
 
@@ -151,13 +150,15 @@ class Remote:
         for packet in self.delivery.take_settled():
             waiter, packet.waiter = packet.waiter, None
             if waiter is not None:
+                if waiter.called:  # cancelled by what one before it has called
+                    continue
                 if packet.error is None:
                     waiter.callback(None)
                 else:
                     waiter.errback(packet.error)
             elif isinstance(packet.error, PeerLost):
                 unknown.append(packet.number)
-            elif packet.error is not None and not isinstance(packet.error, CancelledError):
+            elif packet.error is not None:
                 self._log.warn(
                     "packet {number} to peer {peer} failed: {error}",
                     number=packet.number,

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
@@ -302,6 +302,23 @@ class LinkTests(MemoryTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_confirmed_and_cancelled(self) -> None:
+        """A caller that cancels another send of its own when one has failed is not told of that as of a plain one."""
+        a, b = self.factory(1, Unsure), self.factory(2, Stuck)
+        self.link(a, b)
+        link = a.links()[0]
+        confirmed, other = [link.send_packet(number, confirm=True) for number in range(2)]
+        plain = link.send_packet("plain")
+        self.settle()
+        confirmed.addErrback(lambda failure: other.cancel())
+        stopped = b.stop()
+        self.pass_time(9.0)
+        self.successResultOf(stopped)
+        self.successResultOf(confirmed)
+        self.failureResultOf(other, CancelledError)
+        self.assertEqual(a.application, [(plain,)])
+        self.successResultOf(a.stop())
+
     def test_handler_that_waits_for_ever(self) -> None:
         """A handler that nothing will wake any more is cleared away without a word, and may clean up."""
         a, b = self.factory(1), self.factory(2, Waiting)
@@ -326,6 +343,13 @@ class Stuck(PeerProtocol):
 
     def packet_received(self, packet: DataPacket) -> Any:
         return Deferred()
+
+
+class Unsure(PeerProtocol):
+    """Notes of which sends the outcome is unknown."""
+
+    def peer_lost(self, reason: LinkLost) -> None:
+        self.factory.application.append(reason.unknown)
 
 
 class Waiting(PeerProtocol):
