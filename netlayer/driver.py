@@ -347,9 +347,12 @@ class Driver(Protocol):
             while True:
                 if self._events:
                     self._hand_over()
-                if self._remote is not None:
-                    self._remote.settle()
+                remote = self._remote
+                if remote is not None:
+                    remote.settle()
                 self._flush()
+                if remote is not None and remote.delivery.settled:  # by finding that the peer takes no such packets
+                    continue
                 if not self._events or not self._has_turn:  # whoever waited for a packet may have done something
                     break
         finally:

@@ -22,6 +22,7 @@ from netlayer.errors import (
     LinkLost,
     LocalProtocolError,
     NodeStopped,
+    PacketTooLarge,
     PeerLost,
     PeerUnreachable,
     Rejected,
@@ -301,6 +302,18 @@ class LinkTests(MemoryTestCase):
         self.settle()
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_too_large_for_the_peer(self) -> None:
+        """Who has sent what a peer takes no packets of, before that could be known, is told with the link."""
+        a = self.factory(1)
+        self.factory(2, max_packet=2048, buffer_size=2048)
+        sent = a.submit_confirmed(a.remotes.with_id(2), a.make_packet(b"x" * 3000, confirm=True))
+        self.dial(a, 2)
+        pump = self.connect()
+        while not a.links():
+            self.reactor.advance(0)
+            pump.pump()
+        self.assertEqual(self.failureResultOf(sent, PacketTooLarge).value.limit, 2048)
 
     def test_confirmed_and_cancelled(self) -> None:
         """A caller that cancels another send of its own when one has failed is not told of that as of a plain one."""
