@@ -155,8 +155,8 @@ MUTATIONS = (
         "abort-timer-not-cancelled",
         "the timer that aborts a slow close outlives the connection",
         "driver.py",
-        "            self._abort_timer.cancel()\n",
-        "            pass\n",
+        "            self._abort_timer.cancel()\n            self._abort_timer = None\n",
+        "            self._abort_timer = None\n",
     ),
     _mutation(
         "connection-timer-not-cancelled",
