@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -27,13 +28,17 @@ class Handling:
 
     :ivar factory: whose handler it is, or None when it has finished.
     :ivar is_running: whether the handler is running right now, instead of waiting for something.
+    :ivar passes_on: whether another run waits for the result of the same Deferred, behind this one.
     """
 
     factory: PeerFactory | None = None
     is_running: bool = False
+    passes_on: bool = False
 
 
 _handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
+#: The last run that waits for a Deferred of the application's: a handler may return one for many packets.
+_last_runs: WeakKeyDictionary[Deferred[Any], Handling] = WeakKeyDictionary()
 
 
 def in_handler(factory: PeerFactory) -> bool:
@@ -93,10 +98,16 @@ def _awaited(result: object, run: Handling) -> Deferred[Any] | None:
         return Deferred.fromCoroutine(_steps(result, run))
     if isinstance(result, Generator):
         raise TypeError("a handler with yield does nothing: make it async def, or decorate it")
-    return result if isinstance(result, Deferred) else None
+    if not isinstance(result, Deferred):
+        return None
+    before = _last_runs.get(result)
+    if before is not None:
+        before.passes_on = True
+    _last_runs[result] = run
+    return result
 
 
-def _steps(coroutine: Coroutine[Any, Any, Any], run: Handling) -> Generator[Any, Any, None]:
+def _steps(coroutine: Coroutine[Any, Any, Any], run: Handling) -> Generator[Any, Any, Any]:
     """Run a coroutine step by step, and note when it runs and when it waits."""
     result: Any = None
     error: BaseException | None = None
@@ -104,8 +115,8 @@ def _steps(coroutine: Coroutine[Any, Any, Any], run: Handling) -> Generator[Any,
         run.is_running = True
         try:
             awaited = coroutine.send(result) if error is None else coroutine.throw(error)
-        except StopIteration:
-            return
+        except StopIteration as stop:
+            return stop.value
         finally:
             run.is_running = False
         error = None
@@ -118,10 +129,11 @@ def _steps(coroutine: Coroutine[Any, Any, Any], run: Handling) -> Generator[Any,
             error = raised
 
 
-def _handler_finished(result: object, run: Handling, protocol: Driver, packet: DataPacket) -> None:
+def _handler_finished(result: object, run: Handling, protocol: Driver, packet: DataPacket) -> object:
     run.factory = None
     protocol.factory.load.handlers -= 1
     protocol._handled(packet, _handler_failed(protocol, packet, result) if isinstance(result, Failure) else None)
+    return result if run.passes_on else None
 
 
 def _handler_failed(protocol: Driver, packet: DataPacket, failure: Failure) -> str:

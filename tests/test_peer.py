@@ -303,6 +303,26 @@ class LinkTests(MemoryTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_one_deferred_for_many_packets(self) -> None:
+        """A handler may return one Deferred for several packets: each of them has its result."""
+        for node_id, error in ((1, None), (3, ValueError("the disk is full"))):
+            a, b = self.factory(node_id), self.factory(node_id + 1, Batch)
+            self.link(a, b)
+            sent = [a.links()[0].send_packet(number, confirm=True) for number in range(3)]
+            self.settle()
+            b.links()[0].written.callback(Failure(error) if error is not None else None)
+            self.settle()
+            for each in sent:
+                if error is None:
+                    self.successResultOf(each)
+                else:
+                    self.failureResultOf(each, HandlerFailed)
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 0 if error is None else 3)
+            stopped = [a.stop(), b.stop()]
+            self.settle()
+            for each in stopped:
+                self.successResultOf(each)
+
     def test_too_large_for_the_peer(self) -> None:
         """Who has sent what a peer takes no packets of, before that could be known, is told with the link."""
         a = self.factory(1)
@@ -356,6 +376,17 @@ class Stuck(PeerProtocol):
 
     def packet_received(self, packet: DataPacket) -> Any:
         return Deferred()
+
+
+class Batch(PeerProtocol):
+    """Writes all packets at once, later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: Deferred[None] = Deferred()
+
+    def packet_received(self, packet: DataPacket) -> Deferred[None]:
+        return self.written
 
 
 class Unsure(PeerProtocol):
