@@ -32,7 +32,7 @@ class Handling:
     """
 
     factory: PeerFactory | None = None
-    is_running: bool = False
+    is_running: bool = True
     passes_on: bool = False
 
 
@@ -58,7 +58,7 @@ def run_handler(protocol: Driver, packet: DataPacket) -> None:
     """
     factory = protocol.factory
     clock = factory.clock
-    run = Handling(factory, is_running=True)
+    run = Handling(factory)
     factory.load.handlers += 1
     began = clock.seconds()
     token = _handling.set(run)
