@@ -41,7 +41,7 @@ class PeerProtocol(Driver):
         :param data: bytes, str, None, bool, int, float, or a list or dict of these.
         :param confirm: whether to return a Deferred that fires when the peer's handler has finished. It is three
             times as expensive as a plain send, of which only failures are told, by the log and by :meth:`peer_lost`.
-        :returns: the number of the packet, or the Deferred.
+        :returns: the number of the packet, which no other packet of this node has, or the Deferred.
         :raises UnsupportedData: when `data` can't be carried.
         :raises PacketTooLarge: when it is over the limit of either end.
         :raises QueueFull: when the peer takes packets more slowly than they are sent.

@@ -512,7 +512,7 @@ class SessionTests(MemoryTestCase):
         self.successResultOf(a.stop())
         self.failureResultOf(waiting, NodeStopped)
         self.failureResultOf(attempt, NodeStopped)
-        self.assertEqual(plain, 1)
+        self.assertEqual(plain, 2)
         self.assert_at_rest([a])
 
 

@@ -82,7 +82,6 @@ class Delivery:
         self._rng = rng
         self._queue = SendQueue(load)
         self.settled = self._queue.settled
-        self._number = 0
         self._forget_at: float | None = now + settings.session_timeout
         # the present link
         self._attached = False
@@ -114,9 +113,8 @@ class Delivery:
             raise QueueFull(self.peer_id, queued, limit)
         if self._load.queued >= node_limit and self._load.is_longest(self._queue):
             raise QueueFull(self.peer_id, self._load.queued, node_limit)
-        self._number += 1
         self._load.submitted += 1
-        packet.number, packet.order = self._number, self._load.submitted
+        packet.number = self._load.submitted
         self._queue.append(packet)
         return packet.number
 
@@ -127,7 +125,6 @@ class Delivery:
     def adopt(self, other: Delivery) -> None:
         """Take over what waits in the queue of `other`, which was made before it was known whose queue it is."""
         self._queue.adopt(other._queue)
-        self._number = max(self._number, other._number)  # no packet after it has a number that one of these has
         other.close()
 
     @property

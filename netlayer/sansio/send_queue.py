@@ -73,7 +73,7 @@ class SendQueue:
             other.discharge(packet)
             other._deadlines.pop(packet, None)
             self._append(packet)
-        self.waiting = deque(sorted(self.waiting, key=lambda packet: packet.order))
+        self.waiting = deque(sorted(self.waiting, key=lambda packet: packet.number))
         self._sort_deadlines()
 
     def close(self) -> None:

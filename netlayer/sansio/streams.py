@@ -20,8 +20,8 @@ __all__ = ["IncomingStream", "OutgoingPacket", "OutgoingStream"]
 class OutgoingPacket:
     """A packet on its way, from the moment it is queued until it is settled.
 
-    :ivar number: the caller's number for it; the wire counts for itself.
-    :ivar order: how many packets its node has queued up to it, for whichever peer.
+    :ivar number: the caller's number for it: how many packets its node has queued up to it, for whichever peer. The
+        wire counts for itself.
     :ivar waiter: whatever the driver wants to find again when the packet is settled, or None if nobody waits.
     :ivar deadline: the time at which the caller gives up, or None.
     :ivar from_handler: whether a handler sends it, which has not finished: it may use more of the queue.
@@ -39,7 +39,6 @@ class OutgoingPacket:
         "flags",
         "from_handler",
         "number",
-        "order",
         "payload",
         "queue",
         "queued",
@@ -61,7 +60,7 @@ class OutgoingPacket:
         shared: SharedPayload | None = None,
         from_handler: bool = False,
     ) -> None:
-        self.number = self.order = 0
+        self.number = 0
         self.tag = tag
         self.payload = payload
         self.flags = flags
