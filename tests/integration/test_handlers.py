@@ -183,7 +183,7 @@ class SlowHandlerTests(NetworkTestCase):
 
     async def test_blocking(self) -> None:
         """A handler that holds the reactor for too long is named in a warning; a quick one is not."""
-        quick = settings(blocking_handler=0.02)
+        quick = settings(blocking_handler=0.3)
         a, b = await self.start(2), await self.start(3, settings=quick)
 
         def holds_the_reactor(packet: DataPacket) -> None:
@@ -192,7 +192,7 @@ class SlowHandlerTests(NetworkTestCase):
         b.handle_data = holds_the_reactor
         await a.send_data(b.info, 0.0)
         self.assertEqual(self.logged("warn"), [])
-        await a.send_data(b.info, 0.05)
+        await a.send_data(b.info, 0.4)
         (warning,) = self.logged("warn", node=3)
         self.assertIn("test_blocking.<locals>.holds_the_reactor held the reactor for 0.", warning)
         self.assertIn("deferToThread", warning)
