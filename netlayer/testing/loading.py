@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,8 @@ def load(place: str) -> type[Scenario]:
     :param place: a file or a module, a colon, and the name of the class, which may be left out if there is but one.
     :raises ScenarioNotFound: when there is none, or when the file or module can't be imported; it says why.
     """
-    where, _, name = place.partition(":") if not os.path.exists(place) else (place, "", "")
+    where, colon, name = place.rpartition(":") if not os.path.exists(place) else ("", "", place)
+    where, name = (where, name) if colon else (name, "")
     if not where:
         raise ScenarioNotFound(f"{place!r} names no file or module: write chat.py:Name or package.module:Name")
     try:
@@ -39,7 +41,7 @@ def load(place: str) -> type[Scenario]:
     }
     there_are = f"there are {', '.join(sorted(scenarios))}" if scenarios else "there is none"
     if name:
-        kind = getattr(module, name, None)
+        kind = _found(module, name)
         if isinstance(kind, type) and issubclass(kind, Scenario):
             return kind
         if kind is not None:
@@ -50,11 +52,21 @@ def load(place: str) -> type[Scenario]:
     return next(iter(scenarios.values()))
 
 
+def _found(module: ModuleType, name: str) -> object:
+    """Return what a module has under a name, in which dots lead to classes in classes; None if that is nothing."""
+    try:
+        return attrgetter(name)(module)
+    except AttributeError:
+        return None
+
+
 def _module(where: str) -> ModuleType:
     if where.endswith(".py") or os.sep in where:
         return _from_file(Path(where))
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
+    if where.startswith("."):
+        raise ScenarioNotFound(f"{where!r} is no module (a file is named with its .py)")
     try:
         return importlib.import_module(where)
     except ModuleNotFoundError as error:

@@ -7,7 +7,7 @@ import itertools
 import os
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,12 +19,13 @@ from zope.interface import implementer
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.internet import SimulatedInternet
 from netlayer.testing.localhost import LocalInternet
+from netlayer.testing.replay import numbers_text
 from netlayer.testing.timeline import Timeline
 
 if TYPE_CHECKING:
     from netlayer.testing.scenario import Scenario
 
-__all__ = ["Failed", "Outcome", "numbers_text", "run_on_localhost", "simulate"]
+__all__ = ["Failed", "Outcome", "run_on_localhost", "simulate"]
 
 #: Seconds that all nodes together may take to shut down: each its ten, and the close of its connections.
 _SHUTDOWN = 30.0
@@ -32,6 +33,7 @@ _SHUTDOWN = 30.0
 _MOST_TOLD = 10
 #: How many lines of the way to where an error was raised are told.
 _FRAMES = 4
+_NO_COMMAND = "No command replays it, as none finds the class: it has to be at the top of a file, or in a class there."
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +62,7 @@ class Outcome:
 
     :ivar name: the scenario's.
     :ivar faults: the faults that happened, each in words, with its number.
-    :ivar command: what replays it.
+    :ivar command: what replays it; empty where no command can.
     :ivar failures: why it has failed, first things first; empty if it has not.
     :ivar trace_hash: see :attr:`SimulatedInternet.trace_hash`; empty on localhost.
     :ivar events: how many there were; see ``SimulatedInternet.events``.
@@ -95,7 +97,7 @@ class Outcome:
         lines += [f"    {fault}" for fault in self.faults]
         if self.trace_hash:
             lines += [f"  {self.events:,} events in {self.seconds:.3f} s, trace hash {self.trace_hash}"]
-        lines += ["  Replay it:", f"    {self.command}"]
+        lines += ["  Replay it:", f"    {self.command}"] if self.command else [f"  {_NO_COMMAND}"]
         return "\n".join(lines)
 
 
@@ -122,17 +124,6 @@ def run_on_localhost(scenario: Scenario) -> Outcome:
         )
     scenario.is_real = True
     return _run(scenario, LocalInternet(scenario.seed))
-
-
-def numbers_text(numbers: Collection[int]) -> str:
-    """Return numbers as people write them: ``1-3,5``."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], number]
-        else:
-            parts.append([number])
-    return ",".join("-".join(map(str, part)) for part in parts)
 
 
 #: What so many runs have left behind is collected together: it is hidden from the collections of the runs themselves,

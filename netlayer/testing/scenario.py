@@ -5,11 +5,8 @@ A scenario says it once; each seed makes another run of it. :mod:`netlayer.testi
 
 from __future__ import annotations
 
-import inspect
 import math
-import os
 import random
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -18,7 +15,8 @@ from twisted.internet.defer import Deferred
 from netlayer.bootstrap_node import BootstrapNode
 from netlayer.testing.errors import ScenarioFailed, SimulationError, SimulationTimeout
 from netlayer.testing.faults import Fault
-from netlayer.testing.run import Outcome, numbers_text, simulate
+from netlayer.testing.replay import numbers_text, replay_command
+from netlayer.testing.run import Outcome, simulate
 
 __all__ = ["Scenario"]
 
@@ -202,15 +200,9 @@ class Scenario:
         return outcome
 
     def command(self) -> str:
-        """Return the command that replays this run."""
-        options = [f"--seed {self.seed}"]
-        if self.without:
-            options.append(f"--without {numbers_text(self.without)}")
-        if len(self.only_hosts) < len(self._programs):
-            options.append(f"--hosts {','.join(self.only_hosts)}")
-        if self.is_real:
-            options.append("--real")
-        return f"python -m netlayer.testing {_place(type(self))} {' '.join(options)}"
+        """Return the command that replays this run; empty if none can, as it does not find the class."""
+        only_hosts = self.only_hosts if len(self.only_hosts) < len(self._programs) else None
+        return replay_command(type(self), self.seed, without=self.without, only_hosts=only_hosts, real=self.is_real)
 
     def program(self, name: str) -> Callable[[Any], Any]:
         """Return what makes the application of the host of this name."""
@@ -249,12 +241,3 @@ class Scenario:
             if left is not None:
                 faults[number] = left
         return faults
-
-
-def _place(kind: type) -> str:
-    """Return where the command line finds a scenario: in the file that it was loaded from, or in a module."""
-    module = sys.modules.get(kind.__module__)
-    path = getattr(module, "_scenario_file", None)
-    if path is None and kind.__module__ == "__main__":
-        path = os.path.relpath(inspect.getfile(kind))
-    return f"{path or kind.__module__}:{kind.__qualname__}"

@@ -200,3 +200,18 @@ class NeverLinked(Small):
 
 class Abstract(Scenario):
     """Fails, as nobody has said what runs."""
+
+
+class FailsSoon(Small):
+    """Fails, as its workload does, long before the peace begins."""
+
+    async def workload(self) -> None:
+        await self.sleep(0.5)
+        raise ValueError("at half a second")
+
+
+class Outer:
+    """Has a scenario inside."""
+
+    class Inner(FailsSoon):
+        """Fails, and is named with a dot."""
