@@ -21,8 +21,9 @@ from zope.interface import implementer
 
 from netlayer.testing.errors import SimulationError
 from netlayer.testing.loading import load
+from netlayer.testing.mistakes import SEEDS, made
 from netlayer.testing.progress import Progress
-from netlayer.testing.run import Outcome, run_on_localhost, simulate
+from netlayer.testing.run import Outcome, attempt, run_on_localhost, simulate
 from netlayer.testing.scenario import Scenario
 from netlayer.testing.shrinking import shrink
 
@@ -53,9 +54,11 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     try:
         kind = load(options.scenario)
         if options.seeds is None:
+            if options.jobs is not None or options.fail_fast:
+                raise SimulationError("--jobs and --fail-fast belong to many runs: give their --seeds")
             return _one(kind, options)
-        if options.without or options.hosts is not None or options.real:
-            raise SimulationError("--without, --hosts and --real belong to one run: give its --seed")
+        if options.without or options.hosts is not None or options.real or options.log:
+            raise SimulationError("--without, --hosts, --real and --log belong to one run: give its --seed")
         return _many(kind, options)
     except SimulationError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -69,8 +72,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one(kind: type[Scenario], options: argparse.Namespace) -> int:
-    hosts = _hosts(kind, options.hosts) if options.hosts is not None else None
-    scenario = kind(options.seed, without=options.without, only_hosts=hosts)
+    hosts = _hosts(kind, options.seed, options.hosts) if options.hosts is not None else None
+    scenario = made(kind, options.seed, without=options.without, only_hosts=hosts)
     if options.log:
         globalLogPublisher.addObserver(_Printer(scenario))
     outcome = simulate(scenario)
@@ -79,7 +82,9 @@ def _one(kind: type[Scenario], options: argparse.Namespace) -> int:
         if options.shrink:
             _shrink(kind, outcome, options.without, scenario.only_hosts)
         return FAILED
-    return _really(kind(options.seed, without=options.without, only_hosts=hosts), outcome) if options.real else PASSED
+    if not options.real:
+        return PASSED
+    return _really(made(kind, options.seed, without=options.without, only_hosts=hosts), outcome)
 
 
 def _really(scenario: Scenario, simulated: Outcome) -> int:
@@ -100,11 +105,11 @@ def _really(scenario: Scenario, simulated: Outcome) -> int:
     return PASSED
 
 
-def _hosts(kind: type[Scenario], text: str) -> list[str]:
+def _hosts(kind: type[Scenario], seed: int, text: str) -> list[str]:
     """Return the hosts that ``--hosts`` names: a list of names, or the first so many nodes and all bootstrap nodes."""
     if not text.isdecimal():
         return [name for name in text.split(",") if name]
-    whole = kind()
+    whole = made(kind, seed)
     nodes = [name for name in whole.host_names if not whole.is_bootstrap(name)]
     if not 1 <= int(text) <= len(nodes):
         raise SimulationError(f"--hosts {text}: {kind.__name__} has {len(nodes)} hosts besides its bootstrap nodes")
@@ -161,11 +166,12 @@ class _Tally:
 
 def _many(kind: type[Scenario], options: argparse.Namespace) -> int:
     first, last = options.seeds
-    kind(first)  # whoever has made a mistake learns it before processes are started
+    made(kind, first)  # whoever has made a mistake learns it before processes are started
     tally, began = _Tally(), time.monotonic()
     progress = Progress(last - first + 1, sys.stderr)
     seeds = range(first, last + 1)
-    outcomes = _in_processes(options.scenario, seeds, options.jobs) if options.jobs > 1 else _here(kind, seeds)
+    jobs = options.jobs or 1
+    outcomes = _in_processes(options.scenario, seeds, jobs) if jobs > 1 else _here(kind, seeds)
     try:
         for outcome in outcomes:
             tally.add(outcome)
@@ -193,7 +199,7 @@ def _brief(outcome: Outcome) -> str:
 
 def _here(kind: type[Scenario], seeds: range) -> Generator[Outcome, None, None]:
     for seed in seeds:
-        yield simulate(kind(seed))
+        yield attempt(kind, seed)
 
 
 def _in_processes(place: str, seeds: range, jobs: int) -> Generator[Outcome, None, None]:
@@ -262,13 +268,16 @@ def _end_with_parent() -> None:
 
 
 def _work(seeds: range) -> list[Outcome]:
-    return [attrs.evolve(simulate(_scenario(seed)), delivered=None) for seed in seeds]
+    return [attrs.evolve(attempt(_scenario, seed), delivered=None) for seed in seeds]
 
 
 # ---- shrinking
 
 
 def _shrink(kind: type[Scenario], outcome: Outcome, without: Sequence[int], hosts: Sequence[str] | None) -> None:
+    if outcome.failure is not None and outcome.failure.phase == "constructor":
+        print("\nIt can't be shrunk: there is no run.")
+        return
     progress = Progress(None, sys.stderr)
     shrunk = shrink(
         kind,
@@ -297,8 +306,8 @@ def options_parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seeds", type=_range, metavar="FIRST-LAST", help="run it once for each of these seeds")
     which.add_argument("--seed", type=_number, default=0, metavar="N", help="run it once, with this one (default: 0)")
-    add("--jobs", type=_positive, default=1, metavar="N", help="processes that run seeds (default: 1)")
-    add("--fail-fast", action="store_true", help="stop at the first run that fails")
+    add("--jobs", type=_positive, metavar="N", help="with --seeds: processes that run them (default: 1)")
+    add("--fail-fast", action="store_true", help="with --seeds: stop at the first run that fails")
     add("--shrink", action="store_true", help="make the first failing run smaller: fewer faults, then fewer hosts")
     add("--without", type=_numbers, default=(), metavar="3,5,8-10", help="with --seed: leave these faults out")
     add("--hosts", metavar="N|NAME,NAME", help="with --seed: run something on these hosts only, or on so many nodes")
@@ -308,8 +317,8 @@ def options_parser() -> argparse.ArgumentParser:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"a seed is a whole number, not {text!r}")
+    if not text.isdecimal() or int(text) >= SEEDS:
+        raise argparse.ArgumentTypeError(f"a seed is a whole number, below {SEEDS:.0e}, not {text!r}")
     return int(text)
 
 
@@ -324,6 +333,8 @@ def _range(text: str) -> tuple[int, int]:
     last = last or first
     if not (first.isdecimal() and last.isdecimal()) or int(first) > int(last):
         raise argparse.ArgumentTypeError(f"a range is FIRST-LAST, such as 1-1000, not {text!r}")
+    if int(last) >= SEEDS:
+        raise argparse.ArgumentTypeError(f"a seed is below {SEEDS:.0e}, unlike some of {text!r}")
     return int(first), int(last)
 
 

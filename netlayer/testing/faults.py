@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
 
+from netlayer.testing.errors import SimulationError
+
 if TYPE_CHECKING:
     from netlayer.testing.timeline import Timeline
 
@@ -132,6 +134,8 @@ class _OfTwo(Fault):
 
     @classmethod
     def _draw(cls, rng: random.Random, hosts: Sequence[str]) -> dict[str, Any]:
+        if len(hosts) < 2:
+            raise SimulationError(f"{cls.__name__} happens between two hosts, and there is but one")
         one, other = rng.sample(hosts, 2)
         return {"one": one, "other": other}
 

@@ -7,7 +7,7 @@ import itertools
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,13 +19,14 @@ from zope.interface import implementer
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.internet import SimulatedInternet
 from netlayer.testing.localhost import LocalInternet
-from netlayer.testing.replay import numbers_text
+from netlayer.testing.mistakes import made
+from netlayer.testing.replay import numbers_text, replay_command
 from netlayer.testing.timeline import Timeline
 
 if TYPE_CHECKING:
     from netlayer.testing.scenario import Scenario
 
-__all__ = ["Failed", "Outcome", "run_on_localhost", "simulate"]
+__all__ = ["Failed", "Outcome", "attempt", "run_on_localhost", "simulate"]
 
 #: Seconds that all nodes together may take to shut down: each its ten, and the close of its connections.
 _SHUTDOWN = 30.0
@@ -40,8 +41,8 @@ _NO_COMMAND = "No command replays it, as none finds the class: it has to be at t
 class Failed:
     """Why a run has failed.
 
-    :ivar phase: ``start``, ``workload``, ``invariant``, ``peace``, ``check``, ``shutdown``, ``log``, or ``run`` for
-        what has escaped from everything.
+    :ivar phase: ``constructor``, ``start``, ``workload``, ``invariant``, ``peace``, ``check``, ``shutdown``, ``log``,
+        or ``run`` for what has escaped from everything.
     :ivar error: the name of the error's class.
     :ivar text: what it says, and where it was raised.
     :ivar at: seconds from the beginning.
@@ -104,6 +105,29 @@ class Outcome:
 def simulate(scenario: Scenario) -> Outcome:
     """Run a scenario in the simulation."""
     return _run(scenario, SimulatedInternet(scenario.seed, **scenario.network))
+
+
+def attempt(
+    kind: type[Scenario], seed: int, *, without: Sequence[int] = (), only_hosts: Sequence[str] | None = None
+) -> Outcome:
+    """Make a run of a scenario and simulate it; one that can't be made has failed, as others may pass."""
+    try:
+        scenario = made(kind, seed, without=without, only_hosts=only_hosts)
+    except SimulationError as error:
+        cause = error.__cause__ or error
+        return Outcome(
+            name=kind.__name__,
+            seed=seed,
+            faults=(),
+            command=replay_command(kind, seed, without=without, only_hosts=only_hosts),
+            failures=(Failed(phase="constructor", error=type(cause).__name__, text=str(error), at=0.0),),
+            trace_hash="",
+            events=0,
+            seconds=0.0,
+            took=0.0,
+            settled_after=None,
+        )
+    return simulate(scenario)
 
 
 def run_on_localhost(scenario: Scenario) -> Outcome:

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from netlayer.bootstrap_node import BootstrapNode
 from netlayer.testing.errors import ScenarioFailed, SimulationError, SimulationTimeout
 from netlayer.testing.faults import Fault
+from netlayer.testing.mistakes import known_faults, known_programs, look_at_settings
 from netlayer.testing.replay import numbers_text, replay_command
 from netlayer.testing.run import Outcome, simulate
 
@@ -30,7 +31,7 @@ class Scenario:
     :param seed: where all chance comes from.
     :param without: the numbers of faults of the timeline that do not happen.
     :param only_hosts: the names of the hosts on which something runs, or None for all.
-    :raises SimulationError: when there is no such fault or host.
+    :raises SimulationError: when there is no such fault or host, or when the class has a mistake that can be seen.
 
     :ivar faults: the timeline: each fault that happens, by its number, which starts at 1.
     :ivar numbers: the numbers of all faults that the seed has.
@@ -60,10 +61,11 @@ class Scenario:
 
     def __init__(self, seed: int = 0, *, without: Iterable[int] = (), only_hosts: Iterable[str] | None = None) -> None:
         self.seed = seed
+        look_at_settings(self)
         self.rng = random.Random(f"{seed} workload")
         self.internet: Any = None
         self.is_real = False
-        self._programs = dict(self.programs())
+        self._programs = known_programs(self)
         self.without = tuple(sorted(set(without)))
         self.only_hosts = self._known_hosts(only_hosts)
         self.faults = self._faults()
@@ -224,12 +226,15 @@ class Scenario:
             return list(self._programs)
         asked = set(names)
         unknown = sorted(asked - set(self._programs))
+        if not asked:
+            raise SimulationError(f"no host is left on which something runs. There are: {', '.join(self._programs)}")
         if unknown:
             raise SimulationError(f"no such host: {', '.join(unknown)}. There are: {', '.join(self._programs)}")
         return [name for name in self._programs if name in asked]
 
     def _faults(self) -> dict[int, Fault]:
-        timeline = sorted(self.timeline(random.Random(f"{self.seed} faults")), key=lambda fault: fault.at)
+        chance = random.Random(f"{self.seed} faults")
+        timeline = known_faults(type(self).__name__, lambda: self.timeline(chance), self._programs)
         unknown = [number for number in self.without if not 1 <= number <= len(timeline)]
         if unknown:
             known = f"faults 1 to {len(timeline)}" if timeline else "no faults"

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import attrs
 
-from netlayer.testing.run import Outcome, simulate
+from netlayer.testing.mistakes import made
+from netlayer.testing.run import Outcome, attempt
 from netlayer.testing.scenario import Scenario
 
 __all__ = ["Shrunk", "minimized", "shrink"]
@@ -82,9 +83,9 @@ def shrink(
     seed, failure = first.seed, first.failure
     assert failure is not None
     smallest, runs = first, 0
-    begun = kind(seed, without=without, only_hosts=only_hosts)
+    begun = made(kind, seed, without=without, only_hosts=only_hosts)
     hosts = list(begun.only_hosts)
-    every = list(kind(seed).numbers)
+    every = list(made(kind, seed).numbers)
     faults = [number for number in every if number not in without]
 
     def fails(faults: Sequence[int], hosts: Sequence[str]) -> bool:
@@ -93,7 +94,7 @@ def shrink(
             raise _Exhausted
         runs += 1
         dropped = [number for number in every if number not in faults]
-        outcome = simulate(kind(seed, without=dropped, only_hosts=hosts))
+        outcome = attempt(kind, seed, without=dropped, only_hosts=hosts)
         again = outcome.failure is not None and (outcome.failure.phase, outcome.failure.error) == (
             failure.phase,
             failure.error,

@@ -210,6 +210,18 @@ class FailsSoon(Small):
         raise ValueError("at half a second")
 
 
+class OneSeedBroken(Small):
+    """Can't be made with one seed."""
+
+    seconds = 0.5
+    quiet = 0.5
+
+    def __init__(self, seed: int = 0, **options: Any) -> None:
+        super().__init__(seed, **options)
+        if seed == 3:
+            raise ValueError("not the third")
+
+
 class Outer:
     """Has a scenario inside."""
 

@@ -115,6 +115,15 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(errors.splitlines()[-1], "interrupted")
         self.assertNotIn("Traceback", errors)
 
+    def test_one_seed_broken(self) -> None:
+        """A seed with which no run can be made is a failed run among the others, in one process as in several."""
+        for jobs in ("1", "2"):
+            process = run(f"{SCENARIOS}:OneSeedBroken", "--seeds", "1-4", "--jobs", jobs, "--shrink")
+            self.assertCode(process, 1)
+            self.assertIn("OneSeedBroken with seed 3 failed\n  constructor, after 0.000 s: ", process.stdout)
+            self.assertIn("ValueError: not the third, in tests/testing/scenarios.py:", process.stdout)
+            self.assertIn("3 of 4 runs passed", process.stdout)
+
     def test_killed(self) -> None:
         """Who is killed leaves none of the processes behind that it has started."""
         process = long_run()
@@ -163,13 +172,22 @@ class CommandTests(SynchronousTestCase):
                 ([":Small"], "':Small' names no file or module"),
                 ([str(broken)], "can't be imported: AttributeError: module 'netlayer' has no attribute 'Nodes'"),
                 ([f"{SCENARIOS}:Small", "--seeds", "9-3"], "a range is FIRST-LAST, such as 1-1000, not '9-3'"),
-                ([f"{SCENARIOS}:Small", "--seed", "x"], "a seed is a whole number, not 'x'"),
+                ([f"{SCENARIOS}:Small", "--seed", "x"], "a seed is a whole number, below 1e+18, not 'x'"),
                 ([f"{SCENARIOS}:Small", "--jobs", "0"], "a number from 1 on, not '0'"),
                 ([f"{SCENARIOS}:Small", "--without", "1"], "no such fault: 1. Seed 0 has no faults"),
                 ([f"{SCENARIOS}:Small", "--without", "x"], "numbers of faults are 3,5,8-10 or the like, not 'x'"),
                 ([f"{SCENARIOS}:Small", "--hosts", "moon"], "no such host: moon. There are: bootstrap1, node1, "),
+                ([f"{SCENARIOS}:Small", "--hosts", ""], "no host is left on which something runs. There are: boot"),
+                ([f"{SCENARIOS}:Small", "--hosts", ","], "no host is left on which something runs. There are: boot"),
                 ([f"{SCENARIOS}:Small", "--hosts", "7"], "--hosts 7: Small has 3 hosts besides its bootstrap nodes"),
                 ([f"{SCENARIOS}:Small", "--seeds", "1-3", "--without", "1"], "belong to one run: give its --seed"),
+                ([f"{SCENARIOS}:Small", "--seeds", "1-3", "--log"], "belong to one run: give its --seed"),
+                ([f"{SCENARIOS}:Small", "--seed", "1", "--jobs", "2"], "belong to many runs: give their --seeds"),
+                ([f"{SCENARIOS}:Small", "--fail-fast"], "belong to many runs: give their --seeds"),
+                ([f"{SCENARIOS}:Small", "--seeds", f"0-{10**22}"], "a seed is below 1e+18, unlike some of '0-1"),
+                (["."], "'.' is no module"),
+                ([".small:Small"], "'.small' is no module"),
+                ([f"{SCENARIOS}:OneSeedBroken", "--seed", "3"], "with seed 3 can't be made: ValueError: not the third"),
                 ([f"{SCENARIOS}:Small", "--seeds", "1-3", "--seed", "1"], "not allowed with argument --seeds"),
                 ([f"{SCENARIOS}:Troubled", "--real"], "only the simulation can make these faults: Partition, Stall. "),
             ):
