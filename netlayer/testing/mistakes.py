@@ -167,6 +167,7 @@ _SETTINGS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("seconds", _is_time, _TIME),
     ("quiet", _is_time, _TIME),
     ("peace", _is_time, _TIME),
+    ("patience", _is_time, _TIME),
     ("most_events", _is_count, _COUNT),
     ("trouble", _is_trouble, "kinds of faults, each with a number, or with the least and the most: {Crash: (1, 3)}"),
     ("expected_errors", _are_errors, "a tuple of exception classes, such as (ValueError,)"),

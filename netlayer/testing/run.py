@@ -186,6 +186,8 @@ class Run:
         self._began = time.process_time()
         self._failures: list[Failed] = []
         self._over = False
+        self._moment = -1.0
+        self._calls = 0  # at this moment
         self._settled_after: float | None = None
         self._delivered: Any = None
         self._invariant = _overridden(scenario, "invariant")
@@ -199,7 +201,9 @@ class Run:
             self._internet.run_until(self.after_event, timeout=float("inf"))
         except SimulationTimeout:
             self._fail("run", Failure(SimulationError("nothing is left that could happen")))
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # whatever it is, sys.exit() too, it has escaped from one run of many
             self._fail("run", Failure())
         finally:
             gc.collect()  # errors of Deferreds that nobody has handled are logged now
@@ -212,13 +216,19 @@ class Run:
         if self._invariant is not None:
             try:
                 self._invariant()
-            except Exception:
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
                 self._fail("invariant", Failure())
                 return True
-        if self._internet.events > self._scenario.most_events:
-            text = f"more than {self._scenario.most_events:,} events: it has got stuck, or most_events is too small"
-            self._fail("run", Failure(SimulationError(text)))
-            return True
+        internet, most = self._internet, self._scenario.most_events
+        if internet.now != self._moment:
+            self._moment, self._calls = internet.now, 0
+        self._calls += 1
+        if internet.events > most:
+            return self._stuck(f"more than {most:,} events: it has got stuck, or most_events is too small")
+        if self._calls > most:
+            return self._stuck(f"more than {most:,} calls at one moment: it has got stuck, or most_events is too small")
         return False
 
     def outcome(self) -> Outcome:
@@ -255,20 +265,15 @@ class Run:
         timeline = Timeline(internet)
         timeline.play(scenario.faults.values())
         await self._phase("start", self._start)
-        working = maybeDeferred(lambda: Deferred.fromCoroutine(scenario.workload()))
-        finished: list[Any] = []
-        _ = working.addBoth(finished.append)
+        working = maybeDeferred(lambda: Deferred.fromCoroutine(scenario.workload())).addErrback(self._workload_failed)
         begins = scenario.peace_begins
         await internet.sleep(begins)
         while not timeline.is_over:  # the last one ends at this very moment, or a little late in real time
             await internet.sleep(0.001)
         latest = begins + scenario.peace
         while True:
-            if finished and isinstance(finished[0], Failure):
-                self._fail("workload", finished[0])
-                raise _Over
-            settled = await self._phase("peace", scenario.settled)
-            if settled and finished:
+            settled = await self._ask("peace", scenario.settled)
+            if settled and working.called:
                 break
             if internet.now >= latest:
                 what = "it has not settled" if not settled else "the workload has not ended"
@@ -276,17 +281,48 @@ class Run:
                 raise _Over
             await internet.sleep(0.05)
         self._settled_after = internet.now - begins
-        await self._phase("check", scenario.check)
-        self._delivered = await self._phase("check", scenario.delivered)
+        await self._ask("check", scenario.check)
+        self._delivered = await self._ask("check", scenario.delivered)
         await self._phase("shutdown", self._shut_down)
-        await self._phase("shutdown", scenario.check_shutdown)
+        await self._ask("shutdown", scenario.check_shutdown)
 
     async def _phase(self, phase: str, function: Callable[[], Any]) -> Any:
         try:
             return await maybeDeferred(_awaited, function)
-        except Exception:
+        except (Exception, SystemExit):
             self._fail(phase, Failure())
             raise _Over from None
+
+    async def _ask(self, phase: str, function: Callable[[], Any]) -> Any:
+        return await self._phase(phase, lambda: self._in_time(function))
+
+    def _in_time(self, function: Callable[[], Any]) -> Deferred[Any]:
+        """Call a function of the scenario; its result comes within the scenario's patience, or an error does."""
+        answer, patience = maybeDeferred(_awaited, function), self._scenario.patience
+        if answer.called:
+            return answer
+        in_time: Deferred[Any] = Deferred()
+
+        def late() -> None:
+            if not in_time.called:
+                text = f"{function.__name__}() has not come to an end within {patience:g} s"
+                in_time.errback(SimulationTimeout(text))
+
+        def come(result: Any) -> None:
+            if not in_time.called:
+                in_time.callback(result)
+
+        self._internet.call_later(patience, late)
+        _ = answer.addBoth(come)
+        return in_time
+
+    def _workload_failed(self, failure: Failure) -> None:
+        self._fail("workload", failure)
+        self._over = True
+
+    def _stuck(self, text: str) -> bool:
+        self._fail("run", Failure(SimulationError(text)))
+        return True
 
     def _start(self) -> None:
         for host in self._scenario.all_hosts:

@@ -56,7 +56,9 @@ class Scenario:
     network: ClassVar[Mapping[str, Any]] = {}
     #: Errors that handlers raise on purpose; any other one that is logged fails the run.
     expected_errors: ClassVar[tuple[type[BaseException], ...]] = ()
-    #: A run with more events than this has got stuck, most likely in calls that take no time.
+    #: Seconds that each of :meth:`settled`, :meth:`check`, :meth:`delivered` and :meth:`check_shutdown` may take.
+    patience: ClassVar[float] = 120.0
+    #: A run with more events than this, or with more calls at one moment, has got stuck.
     most_events: ClassVar[int] = 5_000_000
 
     def __init__(self, seed: int = 0, *, without: Iterable[int] = (), only_hosts: Iterable[str] | None = None) -> None:
@@ -172,7 +174,12 @@ class Scenario:
         return self.internet.now  # type: ignore[no-any-return]
 
     def sleep(self, seconds: float) -> Deferred[None]:
-        """Return a Deferred that fires after so many seconds."""
+        """Return a Deferred that fires after so many seconds, which may be none.
+
+        :raises SimulationError: when that is no time at all, such as less than nothing.
+        """
+        if not 0.0 <= seconds < math.inf:
+            raise SimulationError(f"one sleeps for a number of seconds from 0 on, not {seconds:g}")
         return self.internet.sleep(seconds)  # type: ignore[no-any-return]
 
     async def until(self, predicate: Callable[[], object], timeout: float = 60.0) -> None:

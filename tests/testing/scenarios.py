@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -202,12 +203,81 @@ class Abstract(Scenario):
     """Fails, as nobody has said what runs."""
 
 
+class Sleepless(Small):
+    """Fails, as it sleeps for no time, again and again."""
+
+    most_events = 10_000
+
+    async def workload(self) -> None:
+        while True:
+            await self.sleep(0)
+
+
 class FailsSoon(Small):
     """Fails, as its workload does, long before the peace begins."""
 
     async def workload(self) -> None:
         await self.sleep(0.5)
         raise ValueError("at half a second")
+
+
+class Exits(Small):
+    """Fails wherever it is told to call sys.exit()."""
+
+    where = ""
+
+    def exit(self, where: str) -> None:
+        if where == self.where:
+            sys.exit(0)
+
+    def node(self, host: Any) -> Told:
+        self.exit("node")
+        host.reactor.callLater(1.0, self.exit, "timer")
+        return super().node(host)
+
+    async def workload(self) -> None:
+        self.exit("workload")
+
+    def invariant(self) -> None:
+        self.exit("invariant")
+
+    def check(self) -> None:
+        self.exit("check")
+
+
+class WaitsForEver(Small):
+    """Fails wherever it is told to wait for what never comes."""
+
+    where = ""
+    patience = 4.0
+
+    async def wait(self, where: str) -> bool:
+        if where == self.where:
+            await Deferred()
+        return True
+
+    async def settled(self) -> bool:
+        return await self.wait("settled")
+
+    async def check(self) -> None:
+        await self.wait("check")
+
+    async def delivered(self) -> None:
+        await self.wait("delivered")
+
+    async def check_shutdown(self) -> None:
+        await self.wait("check_shutdown")
+
+
+class CheckWaits(WaitsForEver):
+    """Passes in the simulation, and waits for ever on localhost."""
+
+    seconds = 0.5
+    patience = 0.5
+
+    async def check(self) -> None:
+        if self.is_real:
+            await Deferred()
 
 
 class OneSeedBroken(Small):

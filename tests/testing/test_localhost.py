@@ -43,6 +43,12 @@ class LocalhostTests(SynchronousTestCase):
             "Delivered in the simulation:\n  ['a simulation']\non localhost:\n  ['localhost']", process.stdout
         )
 
+    def test_waits_for_ever(self) -> None:
+        """What never comes is waited for in real seconds, and not for ever."""
+        process = run(f"{SCENARIOS}:CheckWaits", "--real")
+        self.assertEqual(process.returncode, 1, process.stdout + process.stderr)
+        self.assertIn("check() has not come to an end within 0.5 s", process.stdout)
+
     def test_refused(self) -> None:
         """Faults that only the simulation can make are refused, with what leaves them out."""
         scenario = scenarios.Troubled(1)

@@ -57,6 +57,7 @@ class MistakesTests(SynchronousTestCase):
                 (mistaken(seconds=INF), f"Mistaken.seconds {time} inf"),
                 (mistaken(quiet=NAN), f"Mistaken.quiet {time} nan"),
                 (mistaken(peace=-5), f"Mistaken.peace {time} -5"),
+                (mistaken(patience=INF), f"Mistaken.patience {time} inf"),
                 (mistaken(expected_errors=ValueError), errors),
                 (mistaken(expected_errors=None), errors),
                 (mistaken(expected_errors=(3,)), errors),

@@ -106,7 +106,45 @@ class OutcomeTests(SynchronousTestCase):
         """Calls that take no time don't hang the run: it has a limit of events."""
         failed = failure(scenarios.Stuck)
         self.assertEqual(failed.phase, "run")
-        self.assertIn("more than 10,000 events", failed.text)
+        self.assertIn("more than 10,000 calls at one moment", failed.text)
+
+    def test_sleepless(self) -> None:
+        """Neither does a workload that sleeps for no time; one can't sleep for less."""
+        self.assertIn("more than 10,000 calls at one moment", failure(scenarios.Sleepless).text)
+        scenario = scenarios.Small(1)
+        scenario.run()
+        for seconds in (-1.0, float("nan"), float("inf")):
+            self.assertRaises(SimulationError, scenario.sleep, seconds)
+
+    def test_waits_for_ever(self) -> None:
+        """Whatever is asked of the scenario has to be answered some time; it is told what was not."""
+        for where, phase in (
+            ("settled", "peace"),
+            ("check", "check"),
+            ("delivered", "check"),
+            ("check_shutdown", "shutdown"),
+        ):
+            failed = failure(type("Waits", (scenarios.WaitsForEver,), {"where": where}))
+            self.assertEqual((failed.phase, failed.error), (phase, "SimulationTimeout"))
+            self.assertIn(f"{where}() has not come to an end within 4 s", failed.text)
+            self.assertTrue(14.0 <= failed.at < 14.2, failed.at)
+
+    def test_exits(self) -> None:
+        """A call of sys.exit() fails the run that makes it, and ends nothing else."""
+        for where, phase in (
+            ("node", "start"),
+            ("timer", "run"),
+            ("workload", "workload"),
+            ("invariant", "invariant"),
+            ("check", "check"),
+        ):
+            failed = failure(type("Exits", (scenarios.Exits,), {"where": where}))
+            self.assertEqual((failed.phase, failed.error), (phase, "SystemExit"))
+
+    def test_workload(self) -> None:
+        """A workload that fails ends the run at that moment."""
+        failed = failure(scenarios.FailsSoon)
+        self.assertEqual((failed.phase, failed.error, failed.at), ("workload", "ValueError", 0.5))
 
     def test_nothing_runs(self) -> None:
         """Whoever does not say what runs on a host is told so."""
