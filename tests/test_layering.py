@@ -30,7 +30,7 @@ LAYERS = (
     "netlayer __main__ command tap tap.bootstrap tap.node tap.options tap.service",
     "testing testing.calendar_queue testing.connection testing.errors testing.host testing.identity testing.internet"
     " testing.listening testing.names testing.reactor testing.socket testing.timers testing.transport testing.faults"
-    " testing.timeline testing.run testing.mistakes testing.replay"
+    " testing.timeline testing.run testing.interrupts testing.mistakes testing.replay testing.workers"
     " testing.scenario testing.loading testing.local_reactor testing.localhost testing.progress testing.system_events"
     " testing.shrinking testing.command testing.arguments testing.__main__",
 )

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Generator, Sequence
 
 import attrs
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner, globalLogPublisher
 from zope.interface import implementer
 
 from netlayer.testing.errors import SimulationError
+from netlayer.testing.interrupts import interrupts_ignored
 from netlayer.testing.loading import load
 from netlayer.testing.mistakes import SEEDS, made
 from netlayer.testing.progress import Progress
 from netlayer.testing.run import Outcome, attempt, run_on_localhost, simulate
 from netlayer.testing.scenario import Scenario
 from netlayer.testing.shrinking import shrink
+from netlayer.testing.workers import run_in_processes
 
 __all__ = ["execute", "main", "options_parser"]
 
 PASSED, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 #: How many failing runs are told in full; of the others only the seed.
 _TOLD = 5
-#: How many runs a process gets at once.
-_BATCH = 8
-#: Seconds after which Ctrl-C is noticed while processes work.
-_INTERRUPT_AFTER = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +54,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return MISUSED
     except KeyboardInterrupt:
+        interrupts_ignored()
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
 
@@ -171,7 +162,7 @@ def _many(kind: type[Scenario], options: argparse.Namespace) -> int:
     progress = Progress(last - first + 1, sys.stderr)
     seeds = range(first, last + 1)
     jobs = options.jobs or 1
-    outcomes = _in_processes(options.scenario, seeds, jobs) if jobs > 1 else _here(kind, seeds)
+    outcomes = run_in_processes(options.scenario, seeds, jobs) if jobs > 1 else _here(kind, seeds)
     try:
         for outcome in outcomes:
             tally.add(outcome)
@@ -181,6 +172,9 @@ def _many(kind: type[Scenario], options: argparse.Namespace) -> int:
                 if options.fail_fast:
                     break
             progress.tell(tally.runs, tally.note)
+    except KeyboardInterrupt:
+        interrupts_ignored()
+        raise
     finally:
         progress.clear()
         outcomes.close()
@@ -202,75 +196,6 @@ def _here(kind: type[Scenario], seeds: range) -> Generator[Outcome, None, None]:
         yield attempt(kind, seed)
 
 
-def _in_processes(place: str, seeds: range, jobs: int) -> Generator[Outcome, None, None]:
-    """Run a scenario in several processes; what comes is in the order of the seeds."""
-    context = multiprocessing.get_context("spawn")
-    batches = (seeds[start : start + _BATCH] for start in range(0, len(seeds), _BATCH))
-    with (
-        _interrupt_held() as check,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(place,)) as pool,
-    ):
-        waiting: list[Future[list[Outcome]]] = [pool.submit(_work, batch) for batch in islice(batches, 4 * jobs)]
-        try:
-            while waiting:
-                while not wait(waiting[:1], timeout=_INTERRUPT_AFTER).done:
-                    check()
-                for outcome in waiting.pop(0).result():
-                    check()
-                    yield outcome
-                waiting += [pool.submit(_work, batch) for batch in islice(batches, 1)]
-        except BrokenProcessPool:
-            raise SimulationError("a process that ran scenarios has died: is there memory enough?") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextmanager
-def _interrupt_held() -> Iterator[Callable[[], None]]:
-    """Raise KeyboardInterrupt only where the function is called that this gives.
-
-    Python raises it anywhere: in the midst of a future that is waited for, whose lock then stays taken for ever. The
-    processes that are started meanwhile hold it as well, and need not be ready for it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield lambda: None
-        return
-    usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-    def check() -> None:
-        if signal.SIGINT in signal.sigpending():
-            signal.sigwait({signal.SIGINT})
-            raise KeyboardInterrupt
-
-    try:
-        yield check
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
-
-
-_scenario: type[Scenario]
-
-
-def _begin_worker(place: str) -> None:
-    global _scenario
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
-    _scenario = load(place)
-
-
-def _end_with_parent() -> None:
-    """End when the process that has started this one was killed: the pool's own workers would wait for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _work(seeds: range) -> list[Outcome]:
-    return [attrs.evolve(attempt(_scenario, seed), delivered=None) for seed in seeds]
-
-
 # ---- shrinking
 
 
@@ -279,14 +204,16 @@ def _shrink(kind: type[Scenario], outcome: Outcome, without: Sequence[int], host
         print("\nIt can't be shrunk: there is no run.")
         return
     progress = Progress(None, sys.stderr)
-    shrunk = shrink(
-        kind,
-        outcome,
-        without=without,
-        only_hosts=hosts,
-        tried=lambda runs, faults, hosts: progress.tell(runs, f"shrinking: {faults} faults, {hosts} hosts left"),
-    )
-    progress.clear()
+    try:
+        shrunk = shrink(
+            kind,
+            outcome,
+            without=without,
+            only_hosts=hosts,
+            tried=lambda runs, faults, hosts: progress.tell(runs, f"shrinking: {faults} faults, {hosts} hosts left"),
+        )
+    finally:
+        progress.clear()
     whole = "nothing more can be dropped" if shrunk.complete else "more might be possible"
     print(f"\nShrunk in {shrunk.runs} runs, {whole}:\n{shrunk.outcome.story()}")
 

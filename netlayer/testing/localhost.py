@@ -286,7 +286,7 @@ class LocalInternet:
 
         self.reactor.callWhenRunning(look)
         try:
-            self.reactor.run()
+            self.reactor.run(installSignalHandlers=False)
         finally:
             interrupted = not over and self.now <= timeout
             self._end()
@@ -294,6 +294,10 @@ class LocalInternet:
             raise KeyboardInterrupt
         if not over:
             raise SimulationTimeout(f"not over within {timeout:g} s")
+
+    def interrupt(self) -> None:
+        """Have :meth:`run_until` end with KeyboardInterrupt; may be called from where a signal is handled."""
+        self.reactor.callFromThread(self.reactor.stop)
 
     # ---- what came of it
 

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.internet import SimulatedInternet
+from netlayer.testing.interrupts import interrupts_noted
 from netlayer.testing.localhost import LocalInternet
 from netlayer.testing.mistakes import made
 from netlayer.testing.replay import numbers_text, replay_command
@@ -103,14 +104,21 @@ class Outcome:
 
 
 def simulate(scenario: Scenario) -> Outcome:
-    """Run a scenario in the simulation."""
-    return _run(scenario, SimulatedInternet(scenario.seed, **scenario.network))
+    """Run a scenario in the simulation.
+
+    :raises KeyboardInterrupt: after Ctrl-C.
+    """
+    with interrupts_noted() as look:
+        return _run(scenario, SimulatedInternet(scenario.seed, **scenario.network), look)
 
 
 def attempt(
     kind: type[Scenario], seed: int, *, without: Sequence[int] = (), only_hosts: Sequence[str] | None = None
 ) -> Outcome:
-    """Make a run of a scenario and simulate it; one that can't be made has failed, as others may pass."""
+    """Make a run of a scenario and simulate it; one that can't be made has failed, as others may pass.
+
+    :raises KeyboardInterrupt: after Ctrl-C.
+    """
     try:
         scenario = made(kind, seed, without=without, only_hosts=only_hosts)
     except SimulationError as error:
@@ -147,7 +155,9 @@ def run_on_localhost(scenario: Scenario) -> Outcome:
             f"--without {numbers_text({*impossible, *scenario.without})}"
         )
     scenario.is_real = True
-    return _run(scenario, LocalInternet(scenario.seed))
+    internet = LocalInternet(scenario.seed)
+    with interrupts_noted(internet.interrupt) as look:
+        return _run(scenario, internet, look)
 
 
 #: What so many runs have left behind is collected together: it is hidden from the collections of the runs themselves,
@@ -156,10 +166,10 @@ RUNS_KEPT = 32
 _runs = itertools.count(1)
 
 
-def _run(scenario: Scenario, internet: SimulatedInternet | LocalInternet) -> Outcome:
+def _run(scenario: Scenario, internet: SimulatedInternet | LocalInternet, look: Callable[[], None]) -> Outcome:
     for name in scenario.host_names:
         internet.add_host(name)
-    run = Run(scenario, internet)
+    run = Run(scenario, internet, look)
     frozen = hasattr(gc, "freeze")  # what there was before need not be looked at again by gc.collect()
     if frozen:
         gc.freeze()
@@ -170,6 +180,7 @@ def _run(scenario: Scenario, internet: SimulatedInternet | LocalInternet) -> Out
             gc.unfreeze()
             if next(_runs) % RUNS_KEPT == 0:
                 gc.collect()
+    look()
     return run.outcome()
 
 
@@ -177,12 +188,14 @@ class Run:
     """One run of a scenario.
 
     :param internet: where it runs; its hosts are there, and nothing runs on them.
+    :param interrupts: called often; raises KeyboardInterrupt after Ctrl-C.
     """
 
-    def __init__(self, scenario: Scenario, internet: Any) -> None:
+    def __init__(self, scenario: Scenario, internet: Any, interrupts: Callable[[], None]) -> None:
         scenario.internet = internet
         self._scenario = scenario
         self._internet = internet
+        self._interrupts = interrupts
         self._began = time.process_time()
         self._failures: list[Failed] = []
         self._over = False
@@ -211,6 +224,7 @@ class Run:
 
     def after_event(self) -> bool:
         """Look at the invariants; tell whether the run is over."""
+        self._interrupts()
         if self._over:
             return True
         if self._invariant is not None:

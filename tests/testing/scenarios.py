@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -280,6 +283,37 @@ class CheckWaits(WaitsForEver):
             await Deferred()
 
 
+class Interrupted(Small):
+    """Is interrupted in a Deferred's callback, whose errors nobody looks at."""
+
+    async def workload(self) -> None:
+        await self.sleep(1.0)
+        await Deferred.fromCoroutine(self.interrupt()).addErrback(lambda _: None)
+
+    async def interrupt(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+class InterruptedLater(Interrupted):
+    """Is interrupted on localhost, in what would never end."""
+
+    seconds = 0.5
+
+    async def interrupt(self) -> None:
+        if self.is_real:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+            while True:
+                pass
+
+
+class HangsLater(LosesOne):
+    """Fails with its first seed; what runs with the third never ends, whatever it is asked."""
+
+    async def workload(self) -> None:
+        while self.seed == 3:
+            pass
+
+
 class OneSeedBroken(Small):
     """Can't be made with one seed."""
 
@@ -290,6 +324,17 @@ class OneSeedBroken(Small):
         super().__init__(seed, **options)
         if seed == 3:
             raise ValueError("not the third")
+
+
+class OneSeedDies(Small):
+    """With one seed the process ends."""
+
+    seconds = 0.5
+    quiet = 0.5
+
+    async def workload(self) -> None:
+        if self.seed == 2:
+            os._exit(7)
 
 
 class Outer:

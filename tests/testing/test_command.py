@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 SCENARIOS = "tests.testing.scenarios"
 
 
-def long_run() -> subprocess.Popen[str]:
+def long_run(name: str = "LosesOne") -> subprocess.Popen[str]:
     """Start what runs for hours, in a session of its own, and wait until a run has failed and was told of."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "netlayer.testing", f"{SCENARIOS}:LosesOne", "--seeds", "1-1000000", "--jobs", "2"],
+        [sys.executable, "-m", "netlayer.testing", f"{SCENARIOS}:{name}", "--seeds", "1-1000000", "--jobs", "2"],
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.PIPE,
@@ -47,6 +47,7 @@ def run(*arguments: str, hash_seed: str = "0", cwd: Path = ROOT) -> subprocess.C
         text=True,
         timeout=120,
         check=False,
+        preexec_fn=interruptible,
     )
 
 
@@ -114,6 +115,44 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("LosesOne: 0 of ", output)
         self.assertEqual(errors.splitlines()[-1], "interrupted")
         self.assertNotIn("Traceback", errors)
+
+    def test_interrupted_while_stuck(self) -> None:
+        """It ends them even if one of them never comes back from its run, and sums up what the others have done."""
+        process = long_run("HangsLater")
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            output, errors = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertRegex(output, r"HangsLater: 0 of [1-9]")
+        self.assertEqual(errors.splitlines()[-1], "interrupted")
+        self.assertNotIn("Traceback", errors)
+
+    def test_interrupted_in_a_run(self) -> None:
+        """Ctrl-C ends all runs, not one, even if it comes in code whose errors go somewhere."""
+        for which in (["--seed", "1"], ["--seeds", "1-3"]):
+            process = run(f"{SCENARIOS}:Interrupted", *which)
+            self.assertCode(process, 130)
+            self.assertNotIn("failed:", process.stdout)
+            self.assertEqual(process.stderr.splitlines()[-1], "interrupted")
+
+    def test_broken_worker(self) -> None:
+        """A process that dies is told of with the seed that it ran, and one that can't begin with the reason."""
+        process = run(f"{SCENARIOS}:OneSeedDies", "--seeds", "1-3", "--jobs", "2")
+        self.assertCode(process, 2)
+        self.assertIn("error: the process that ran seed 2 has ended, with code 7", process.stderr)
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, "only_here.py")
+            path.write_text(
+                f"import multiprocessing\nfrom {SCENARIOS} import Small\n\n\n"
+                "assert multiprocessing.parent_process() is None, 'not here'\n\n\nclass Mine(Small):\n    pass\n",
+                "utf-8",
+            )
+            process = run(str(path), "--seeds", "1-3", "--jobs", "2")
+        self.assertCode(process, 2)
+        self.assertIn("only_here.py can't be imported: AssertionError: not here", process.stderr)
 
     def test_one_seed_broken(self) -> None:
         """A seed with which no run can be made is a failed run among the others, in one process as in several."""

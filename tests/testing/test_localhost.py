@@ -49,6 +49,12 @@ class LocalhostTests(SynchronousTestCase):
         self.assertEqual(process.returncode, 1, process.stdout + process.stderr)
         self.assertIn("check() has not come to an end within 0.5 s", process.stdout)
 
+    def test_interrupted(self) -> None:
+        """Ctrl-C ends it even in code that never returns."""
+        process = run(f"{SCENARIOS}:InterruptedLater", "--real")
+        self.assertEqual(process.returncode, 130, process.stdout + process.stderr)
+        self.assertEqual(process.stderr.splitlines()[-1], "interrupted")
+
     def test_refused(self) -> None:
         """Faults that only the simulation can make are refused, with what leaves them out."""
         scenario = scenarios.Troubled(1)
