@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 
 import attrs
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner, globalLogPublisher
@@ -23,7 +25,7 @@ from netlayer.testing.workers import run_in_processes
 
 __all__ = ["execute", "main", "options_parser"]
 
-PASSED, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+PASSED, FAILED, MISUSED, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 #: How many failing runs are told in full; of the others only the seed.
 _TOLD = 5
 
@@ -32,10 +34,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says.
 
     :returns: the exit code: 0 if all runs passed, 1 if one failed, 2 for a mistake on the command line or in the
-        scenario's file, 130 after Ctrl-C.
+        scenario's file, and when nothing more can be written, 130 after Ctrl-C, 141 when nobody reads any more.
     """
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
-    return execute(arguments)
+    try:
+        try:
+            return execute(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        code = UNREAD
+    except OSError as error:
+        with suppress(OSError):
+            print(f"error: {error}", file=sys.stderr)
+        code = MISUSED
+    for stream in (sys.stdout, sys.stderr):  # what they still hold goes nowhere when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
 
 
 def execute(arguments: Sequence[str] | None = None) -> int:

@@ -163,6 +163,23 @@ class CommandTests(SynchronousTestCase):
             self.assertIn("ValueError: not the third, in tests/testing/scenarios.py:", process.stdout)
             self.assertIn("3 of 4 runs passed", process.stdout)
 
+    def test_unread(self) -> None:
+        """It ends quietly when nobody reads any more, and with one line when nothing more can be written."""
+        command = [sys.executable, "-m", "netlayer.testing", f"{SCENARIOS}:FailsSoon", "--seeds", "1-3"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            self.assertEqual(process.stderr.read(), "")
+            self.assertEqual(process.wait(60), 141)
+        if os.path.exists("/dev/full"):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                ended = subprocess.run(
+                    command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+                )
+            self.assertEqual(ended.returncode, 2)
+            self.assertRegex(ended.stderr, r"^error: .*No space left on device\n$")
+
     def test_killed(self) -> None:
         """Who is killed leaves none of the processes behind that it has started."""
         process = long_run()
