@@ -16,6 +16,7 @@ from zope.interface import implementer
 from netlayer.testing.errors import SimulationError
 from netlayer.testing.interrupts import interrupts_ignored
 from netlayer.testing.loading import load
+from netlayer.testing.localhost import refuse_on_localhost
 from netlayer.testing.mistakes import SEEDS, made
 from netlayer.testing.progress import Progress
 from netlayer.testing.run import Outcome, attempt, run_on_localhost, simulate
@@ -80,6 +81,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 def _one(kind: type[Scenario], options: argparse.Namespace) -> int:
     hosts = _hosts(kind, options.seed, options.hosts) if options.hosts is not None else None
     scenario = made(kind, options.seed, without=options.without, only_hosts=hosts)
+    if options.real:
+        refuse_on_localhost(scenario)
     if options.log:
         globalLogPublisher.addObserver(_Printer(scenario))
     outcome = simulate(scenario)

@@ -17,6 +17,7 @@ from netlayer.testing.arguments import checked_address, checked_count, checked_n
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.host import SimulatedHost
 from netlayer.testing.local_reactor import LocalReactor
+from netlayer.testing.replay import numbers_text
 
 if TYPE_CHECKING:
     from netlayer.testing.scenario import Scenario
@@ -401,7 +402,7 @@ def refuse_on_localhost(scenario: Scenario) -> None:
     impossible = {number: fault for number, fault in scenario.faults.items() if fault.simulated_only}
     if impossible:
         kinds = ", ".join(sorted({type(fault).__name__ for fault in impossible.values()}))
-        numbers = ",".join(map(str, sorted({*impossible, *scenario.without})))
+        numbers = numbers_text({*impossible, *scenario.without})
         raise SimulationError(
             f"only the simulation can make these faults: {kinds}. Leave them out: --without {numbers}"
         )

@@ -19,9 +19,9 @@ from zope.interface import implementer
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.internet import SimulatedInternet
 from netlayer.testing.interrupts import interrupts_noted
-from netlayer.testing.localhost import LocalInternet
+from netlayer.testing.localhost import LocalInternet, refuse_on_localhost
 from netlayer.testing.mistakes import made
-from netlayer.testing.replay import numbers_text, replay_command
+from netlayer.testing.replay import replay_command
 from netlayer.testing.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -144,16 +144,10 @@ def run_on_localhost(scenario: Scenario) -> Outcome:
     A crash takes the timers and sockets of a process away, and resets its connections, silent or not; a reset is told
     to both ends.
 
-    :raises SimulationError: when a fault of it is one that only the simulation can make.
+    :raises SimulationError: when it can't run there; see :func:`~netlayer.testing.localhost.refuse_on_localhost`.
     :raises KeyboardInterrupt: after Ctrl-C.
     """
-    impossible = {number: fault for number, fault in scenario.faults.items() if fault.simulated_only}
-    if impossible:
-        kinds = ", ".join(sorted({type(fault).__name__ for fault in impossible.values()}))
-        raise SimulationError(
-            f"only the simulation can make these faults: {kinds}. Leave them out: "
-            f"--without {numbers_text({*impossible, *scenario.without})}"
-        )
+    refuse_on_localhost(scenario)
     scenario.is_real = True
     internet = LocalInternet(scenario.seed)
     with interrupts_noted(internet.interrupt) as look:
@@ -210,7 +204,7 @@ class Run:
         errors = _Errors(self._logged)
         globalLogPublisher.addObserver(errors)
         try:
-            _ = self._begin()
+            _ = self._internet.begin(self._begin)
             self._internet.run_until(self.after_event, timeout=float("inf"))
         except SimulationTimeout:
             self._fail("run", Failure(SimulationError("nothing is left that could happen")))
