@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.testing import SimulatedConnection, SimulatedHost, SimulatedInternet, SimulationError
 from netlayer.testing.localhost import LocalConnection, LocalEnd, LocalHost, LocalInternet, refuse_on_localhost
+from netlayer.testing.replay import numbers_text
 from netlayer.testing.run import run_on_localhost
 from tests.testing import scenarios
 from tests.testing.test_command import SCENARIOS, run
@@ -58,12 +59,11 @@ class LocalhostTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """Faults that only the simulation can make are refused, with what leaves them out."""
         scenario = scenarios.Troubled(1)
-        error = self.assertRaises(SimulationError, run_on_localhost, scenario)
         numbers = [number for number, fault in scenario.faults.items() if fault.simulated_only]
-        self.assertIn("only the simulation can make these faults: Partition, Stall.", str(error))
-        early = self.assertRaises(SimulationError, refuse_on_localhost, scenario)
-        self.assertIn("only the simulation can make these faults: Partition, Stall.", str(early))
-        self.assertIn(f"--without {','.join(map(str, numbers))}", str(early))
+        for refuse in (refuse_on_localhost, run_on_localhost):
+            error = self.assertRaises(SimulationError, refuse, scenario)
+            self.assertIn("only the simulation can make these faults: Partition, Stall.", str(error))
+            self.assertIn(f"--without {numbers_text(numbers)}", str(error))
         left = scenarios.Troubled(1, without=numbers)
         refuse_on_localhost(left)
         self.assertEqual([fault for fault in left.faults.values() if fault.simulated_only], [])
