@@ -80,10 +80,11 @@ class Reassembly:
 
     def _find_room(self, size: int, now: float) -> bool:
         """Have the oldest packets give way until so many bytes more fit; return whether they do."""
-        load = self._load
-        for oldest in list(load.arriving) if load.reassembling + size > self._limit else ():
-            if oldest is not self and now - oldest.begun_at > PATIENCE:
-                oldest.give_way()
-                if load.reassembling + size <= self._limit:
+        load, most = self._load, self._limit - size
+        if load.reassembling > most:
+            for oldest in list(load.arriving):
+                if load.reassembling <= most or now - oldest.begun_at <= PATIENCE:
                     break
-        return load.reassembling + size <= self._limit
+                if oldest is not self:
+                    oldest.give_way()
+        return load.reassembling <= most
