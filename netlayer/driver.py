@@ -409,7 +409,7 @@ class Driver(Protocol):
         remote, said = self._remote, self._connection.remote
         assert remote is not None and said is not None
         remote.linked(self)
-        if self.factory.stopping or self.factory.contested(self):
+        if self.factory.contested(self):
             return
         if self._connection.state is not State.CLOSED:  # what came with the link ended it, or the hook of a former one
             self._ping()  # measures the round trip
@@ -442,8 +442,8 @@ class Driver(Protocol):
             patience.cancel()
 
     def _handle(self, packet: DataPacket) -> None:
-        if not self._ready:  # it came together with what made this connection the link, and that was refused
-            self._handled(packet, "the node is shutting down" if self.factory.stopping else "the link was refused")
+        if not self._ready:  # it came together with what made this connection the link, and that was contested
+            self._handled(packet, "the link was refused")
             return
         run_handler(self, packet)
 

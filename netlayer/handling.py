@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
+from netlayer.errors import NodeStopped
 from netlayer.handlers import DataPacket
 
 if TYPE_CHECKING:
@@ -137,13 +138,14 @@ def _handler_finished(result: object, run: Handling, protocol: Driver, packet: D
 
 
 def _handler_failed(protocol: Driver, packet: DataPacket, failure: Failure) -> str:
-    protocol.factory.log.failure(
-        "{handler} failed on a packet of peer {peer}",
-        failure,
-        handler=protocol._handler_name(),
-        peer=packet.sender_id,
-        level=LogLevel.error,
-    )
+    if not _is_shutdown(protocol, failure):
+        protocol.factory.log.failure(
+            "{handler} failed on a packet of peer {peer}",
+            failure,
+            handler=protocol._handler_name(),
+            peer=packet.sender_id,
+            level=LogLevel.error,
+        )
     return f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
 
 
@@ -152,7 +154,8 @@ def call_hook(protocol: Driver, hook: Callable[[], Any]) -> None:
 
     def failed(failure: Failure) -> None:
         name = type(protocol).__qualname__
-        protocol.factory.log.failure("a hook of {name} failed", failure, name=name, level=LogLevel.error)
+        if not _is_shutdown(protocol, failure):
+            protocol.factory.log.failure("a hook of {name} failed", failure, name=name, level=LogLevel.error)
 
     try:
         result = hook()
@@ -163,3 +166,8 @@ def call_hook(protocol: Driver, hook: Callable[[], Any]) -> None:
         result = Deferred.fromCoroutine(result)
     if isinstance(result, Deferred):
         _ = result.addErrback(failed)
+
+
+def _is_shutdown(protocol: Driver, failure: Failure) -> bool:
+    """Tell whether something has failed as the node shuts down and sends nothing more, which is nobody's error."""
+    return protocol.factory.stopping and failure.check(NodeStopped) is not None

@@ -537,6 +537,18 @@ class Eager(Diary):
             Eager.results = [self.send_packet(data, confirm=True) for data in ("small", bytes(40_000))]
 
 
+class Replies(Diary):
+    """Sends from its hook and from its handler."""
+
+    def peer_ready(self) -> None:
+        super().peer_ready()
+        self.send_packet("hello")
+
+    def packet_received(self, packet: DataPacket) -> None:
+        super().packet_received(packet)
+        self.send_packet("reply")
+
+
 class Tells(Diary):
     """Writes down which packets have become unknown."""
 
@@ -589,9 +601,10 @@ class FirstChunkTests(MemoryTestCase):
             self.assertEqual(receiver.application[3:], [(2, "ready"), (2, bytes(40_000))])
 
     def test_stopping(self) -> None:
-        """A node that shuts down tells its application of no new link; what comes on it is refused by name."""
+        """What comes while the node shuts down is handled; that hooks and handlers can't send any more is no error."""
         Eager.results = []
         receiver, sender = self.pair(arbiter=1)
+        receiver.protocol = Replies
         attempt = self.dial(sender, 1)
         attempt.addErrback(lambda _: None)
         pump = self.connect()
@@ -600,10 +613,14 @@ class FirstChunkTests(MemoryTestCase):
         stopped = receiver.stop()
         self.settle()
         self.successResultOf(stopped)
-        self.assertEqual(receiver.application, [])
+        self.assertEqual(
+            receiver.application,
+            [(2, "ready"), (2, "small"), (2, bytes(40_000)), (2, "lost", "goodbye: shutdown")],
+        )
         small, large = Eager.results
         for sent in (small, large):
-            self.assertIn("the node is shutting down", str(self.failureResultOf(sent, HandlerFailed).value))
+            self.assertIn("NodeStopped", str(self.failureResultOf(sent, HandlerFailed).value))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class SignsOfLifeTests(MemoryTestCase):

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Handling", "Ledger", "Plan", "Sent"]
 
-#: What is said of packets that came before there was a link, and were handed to no handler.
-REFUSED = ("the link was refused", "the node is shutting down")
-
 
 @attrs.frozen
 class Plan:
@@ -149,7 +146,7 @@ class Ledger:
         runs = [handling.good for handling in packet.handled]
         if error is None:
             honest = True in runs
-        elif isinstance(error, HandlerFailed) and error.text not in REFUSED:
+        elif isinstance(error, HandlerFailed) and "the link was refused" not in error.text:
             honest = False in runs
             self.demand(f"packet {packet.number}." in error.text, "{} fails by its own handler: {!r}", packet, error)
         else:
