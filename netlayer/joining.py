@@ -233,7 +233,7 @@ class Joining:
                 if wanted.dialer.attempts:  # it is not where it was
                     self._wanted.follow(wanted, record)
                 return wanted
-            else:
+            elif wanted.reason is not Reason.ASKED:  # whoever has asked may have had enough before it is linked
                 return wanted
         on_their_way = sum(wanted.dialer.state is not DialerState.LINKED for wanted in self._wanted)
         if len(factory.links()) + on_their_way >= factory.settings.max_connections:

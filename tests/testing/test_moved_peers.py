@@ -176,3 +176,22 @@ class NewKeyTests(MovedPeersTestCase):
         self.mover.restart()
         self.internet.run_until(lambda: self.linked, 120.0)
         self.assertEqual(self.wanted, [(self.here, "linked")])
+
+
+class AskedPeersTests(SynchronousTestCase):
+    def test_learned_of_while_asked(self) -> None:
+        """A peer that a bootstrap node tells of is linked, also if somebody just sends to it elsewhere and gives up."""
+        internet = SimulatedInternet(seed=1)
+        internet.add_host("alpha").run(bootstrap)
+        peer, silent = internet.add_hosts(2)
+        peer.run(node)
+        internet.run_until(lambda: peer.application.status.joined)
+        silent.crash(silent=True)
+        sender = internet.add_host("sender")
+        service = sender.run(node)
+        sent = service.send((peer.number, silent.address, 8001), "hello")
+        internet.run_until(lambda: service.status.joined)
+        sent.addErrback(lambda _: None)
+        sent.cancel()
+        internet.advance(10.0)
+        self.assertEqual([each.node_id for each in service.get_peers()], [peer.number])
