@@ -107,7 +107,7 @@ class MistakesTests(SynchronousTestCase):
                 (having(OneWayCut(at=1.0, one="node1", other="nod2")), "no such host: nod2, in OneWayCut"),
                 (having(Partition(at=1.0, groups=(("node1",), ("x", "y")))), "no such host: x, y, in Partition"),
                 (mistaken(timeline=lambda self, rng: None), "timeline() does not return faults: TypeError"),
-                (mistaken(timeline=lambda self, rng: 1 / 0), "ZeroDivisionError: division by zero, in tests/testing/"),
+                (mistaken(timeline=lambda self, rng: 1 / 0), "ZeroDivisionError: division by zero, in "),
             ]
         )
         crash: Fault = Crash(at=1.0, seconds=INF, host="node3")
@@ -130,7 +130,7 @@ class MistakesTests(SynchronousTestCase):
 
         self.assertTold(
             [
-                (mistaken(__init__=exits), "Mistaken with seed 1 can't be made: SystemExit: 0, in tests/testing/"),
+                (mistaken(__init__=exits), "Mistaken with seed 1 can't be made: SystemExit: 0, in "),
                 (mistaken(__init__=lambda self, seed: None), "Mistaken has to take what that of Scenario takes"),
                 (mistaken(__init__=lambda self, *args, **options: None), "Mistaken has to call that of Scenario"),
             ]
