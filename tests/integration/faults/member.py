@@ -192,8 +192,8 @@ class Member(LineReceiver):
         """Tell when nothing is under way any more."""
         while self._sending or self._open:
             await deferLater(reactor, 0.02)
-        for link in self._service.factory.links():
-            await link.when_drained()
+        for remote in list(self._service.factory.remotes):  # linked right now or not
+            await remote.when_drained()
         self.journal.write("drained", token)
 
     async def do_look(self, token: int) -> None:
