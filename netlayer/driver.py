@@ -23,6 +23,7 @@ from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, 
 from netlayer.handlers import DataPacket
 from netlayer.handling import call_hook, run_handler
 from netlayer.identity import fingerprint_text
+from netlayer.probing import Probes
 from netlayer.remote import Remote
 from netlayer.sansio.connection import PIECE, Connection
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
@@ -67,11 +68,8 @@ class Driver(Protocol):
         self._full = False
         self._flushing: IDelayedCall | None = None
         self._abort_timer: IDelayedCall | None = None
-        self._probe_timer: IDelayedCall | None = None
         self._patience: IDelayedCall | None = None  # for the first PONG
         self.linked_at = 0.0  # by the clock of the reactor; of no meaning before that
-        self._probes: list[Deferred[bool]] = []
-        self._heard_since = False  # whether any byte came while they are under way
 
     def connectionMade(self) -> None:
         """TCP stands; the time for the handshake begins to run."""
@@ -79,6 +77,7 @@ class Driver(Protocol):
         attempt = self._attempt
         self._clock = factory.clock
         self._alarm = Alarm(factory.clock, self._deadline_reached)
+        self._probes = Probes(factory.clock, factory.settings.probe_timeout)
         self._connection = Connection(
             local=factory.local_on(self),
             settings=factory.settings,
@@ -118,7 +117,7 @@ class Driver(Protocol):
         if self._remote is not None:
             self._remote.spoke(self)
         self._act(self._connection.receive_data(data, self._clock.seconds()))
-        self._heard_since = True
+        self._probes.heard = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
@@ -297,26 +296,10 @@ class Driver(Protocol):
         self._act()
 
     def _probe(self) -> Deferred[bool]:
-        """Ask for a sign of life; fires with whether there was one: at once when the answer comes, or in the end.
-
-        Other bytes may be older than the question, and the last ones of a process that is gone: they count if the link
-        still stands when the time is over.
-        """
-        alive: Deferred[bool] = Deferred()
-        if not self._probes:
-            self._heard_since = False
-            timeout = self.factory.settings.probe_timeout
-            self._probe_timer = self._clock.callLater(timeout, lambda: self._probed(self._heard_since))
-        self._probes.append(alive)
+        """Ask for a sign of life; fires with whether there was one."""
+        alive = self._probes.add()
         self._ping()
         return alive
-
-    def _probed(self, alive: bool) -> None:
-        if self._probe_timer is not None and self._probe_timer.active():
-            self._probe_timer.cancel()
-        probes, self._probes = self._probes, []
-        for probe in probes:
-            probe.callback(alive)
 
     def _send_soon(self) -> None:
         """Send what was queued at the end of this turn of the reactor."""
@@ -395,7 +378,7 @@ class Driver(Protocol):
             case Linked():
                 self._linked()
             case Pong():
-                self._probed(True)
+                self._probes.end(alive=True)
                 self._link_stands()
             case Goodbye():
                 pass  # its code stands in the reason of peer_lost
@@ -508,8 +491,7 @@ class Driver(Protocol):
             another_may_come = remote is not None and remote.await_link(attempt.outcome)
             if not another_may_come:
                 attempt.failed(reason)
-        if self._probes:
-            self._probed(False)
+        self._probes.end(alive=False)
 
     def _leave_transport(self, abort: bool) -> None:
         """Close the transport: last words and FIN, or at once; never later than the abort timer."""

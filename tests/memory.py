@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import IOPump, connect, makeFakeClient, makeFakeServer
 from twisted.trial.unittest import SynchronousTestCase
 
-from netlayer import DataPacket, PeerFactory, PeerProtocol, Settings
+from netlayer import DataPacket, Identity, PeerFactory, PeerProtocol, Settings
 from netlayer.errors import LinkLost
 
 __all__ = ["Diary", "MemoryTestCase"]
@@ -44,17 +44,23 @@ class MemoryTestCase(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.pumps: list[IOPump] = []
 
-    def factory(self, node_id: int, protocol: type[PeerProtocol] = Diary, **changes: Any) -> PeerFactory:
+    def factory(
+        self, node_id: int, protocol: type[PeerProtocol] = Diary, identity: Identity | None = None, **changes: Any
+    ) -> PeerFactory:
         """Return a factory that listens.
 
+        :param identity: by default a new one.
         :param changes: settings other than the default ones.
         """
-        factory = PeerFactory(
-            self.reactor, node_id=node_id, protocol=protocol, settings=attrs.evolve(Settings(), **changes)
-        )
+        settings = attrs.evolve(Settings(), **changes)
+        factory = PeerFactory(self.reactor, node_id=node_id, protocol=protocol, settings=settings, identity=identity)
         factory.application = []
         self.successResultOf(factory.listen(self.listening_at(8000 + node_id)))
         return factory
+
+    def identities(self) -> list[Identity]:
+        """Return two identities, that of the arbiter last."""
+        return sorted((Identity.generate() for _ in range(2)), key=lambda identity: identity.fingerprint)
 
     def listening_at(self, port: int) -> TCP4ServerEndpoint:
         """Return an endpoint of this network."""

@@ -23,7 +23,8 @@ LAYERS = (
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
     " sansio.streams sansio.succession sansio.tickets sansio.violations",
     "interfaces stores stores.memory stores.file stores.sqlite alarm certificate data_directory known_peers claims"
-    " tls plaintext identity strangers acceptor attempt remote remotes handling driver gate peer factory bootstrap",
+    " tls plaintext identity strangers acceptor attempt remote remotes handling probing driver gate peer factory"
+    " bootstrap",
     "dialing directory joining listening membership sending waiters wanted wanted_peers",
     "services",
     "monotonic reactor_thread logger node bootstrap_node",
@@ -32,7 +33,7 @@ LAYERS = (
     " testing.listening testing.names testing.reactor testing.socket testing.timers testing.transport testing.faults"
     " testing.timeline testing.run testing.interrupts testing.mistakes testing.replay testing.workers"
     " testing.scenario testing.loading testing.local_reactor testing.localhost testing.progress testing.system_events"
-    " testing.shrinking testing.command testing.arguments testing.__main__",
+    " testing.shrinking testing.command testing.arguments testing.passing testing.__main__",
 )
 LEVELS = {
     name if name == "netlayer" else f"netlayer.{name}": level

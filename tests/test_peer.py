@@ -6,7 +6,6 @@ import gc
 from abc import ABC, abstractmethod
 from typing import Any
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
@@ -14,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from netlayer import DataPacket, Identity, PeerFactory, PeerProtocol, Settings
+from netlayer import DataPacket, Identity, PeerFactory, PeerProtocol
 from netlayer.errors import (
     ConfigurationError,
     DeliveryTimeout,
@@ -564,19 +563,9 @@ class FirstChunkTests(MemoryTestCase):
 
     def pair(self, arbiter: int) -> tuple[PeerFactory, PeerFactory]:
         """Return a receiver that takes parts of 64 KiB at most, and a sender; number `arbiter` is that."""
-        keys = sorted((Identity.generate() for _ in range(2)), key=lambda identity: identity.fingerprint)
-        if arbiter == 1:
-            keys.reverse()
-        nodes = []
-        for node_id, protocol, limits in ((1, Diary, {"reassembly_limit": 65536}), (2, Eager, {"buffer_size": 8192})):
-            settings = attrs.evolve(Settings(), max_packet=65536, **limits)
-            factory = PeerFactory(
-                self.reactor, node_id=node_id, protocol=protocol, settings=settings, identity=keys[node_id - 1]
-            )
-            factory.application = []
-            self.successResultOf(factory.listen(self.listening_at(8000 + node_id)))
-            nodes.append(factory)
-        return nodes[0], nodes[1]
+        ours, theirs = self.identities() if arbiter == 2 else reversed(self.identities())
+        receiver = self.factory(1, Diary, ours, max_packet=65536, reassembly_limit=65536)
+        return receiver, self.factory(2, Eager, theirs, max_packet=65536, buffer_size=8192)
 
     def test_no_memory(self) -> None:
         """A packet is handled when the one behind it ends the link; that one is sent again on the next link."""
@@ -628,14 +617,7 @@ class SignsOfLifeTests(MemoryTestCase):
 
     def test_no_answer(self) -> None:
         """Who dials gets its link when the other end lives, even if it never answers the first PING."""
-        keys = sorted((Identity.generate() for _ in range(2)), key=lambda identity: identity.fingerprint)
-        a, b = (
-            PeerFactory(self.reactor, node_id=n, protocol=Diary, identity=key)
-            for n, key in zip((1, 2), keys, strict=True)
-        )
-        for factory in (a, b):
-            factory.application = []
-            self.successResultOf(factory.listen(self.listening_at(8000 + factory.node_id)))
+        a, b = (self.factory(node_id, identity=identity) for node_id, identity in enumerate(self.identities(), 1))
         attempt = self.dial(a, 2)
         pump = self.connect()
         while not b.links():

@@ -28,6 +28,7 @@ from netlayer.testing.calendar_queue import CalendarQueue
 from netlayer.testing.connection import SimulatedConnection
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.host import SimulatedHost
+from netlayer.testing.passing import Passing
 from netlayer.testing.transport import SimulatedTransport
 
 __all__ = ["SimulatedInternet"]
@@ -105,7 +106,7 @@ class SimulatedInternet:
         self._cuts: dict[tuple[int, int], None] = {}
         self._digest = hashlib.blake2b(digest_size=16)
         self._trace = self._digest.update
-        self._looping = False
+        self._passing = Passing("code that runs inside the simulation can't let more of it pass")
 
     # ---- hosts and names
 
@@ -327,11 +328,8 @@ class SimulatedInternet:
 
         :raises SimulationError: when time passes already.
         """
-        self._claim_time()
-        try:
+        with self._passing:
             return function()
-        finally:
-            self._looping = False
 
     def push(self, when: float, function: Callable[..., object], *args: Any) -> None:
         """Have a function called at a time."""
@@ -409,34 +407,31 @@ class SimulatedInternet:
         raise SimulationError(f"the network {network} has no address for another host")
 
     def _loop(self, until: float, done: Callable[[], object] | None) -> bool:
-        """Work events off until a time, or until something is true; return whether it is."""
-        self._claim_time()
-        pop = self.queue.pop
-        thresholds = gc.get_threshold()
-        if thresholds[0]:  # it is on: look for garbage less often, as most objects here are old and stay
-            gc.set_threshold(*map(max, thresholds, _GARBAGE))
-        try:
-            while True:
-                if self.writers:
-                    self._flush()
-                if done is not None and done():
-                    return True
-                entry = pop(until)
-                if entry is None:
-                    self.now = max(self.now, until)
-                    return False
-                when, _, function, args = entry
-                if when > self.now:
-                    self.now = when
-                function(*args)
-        finally:
-            self._looping = False
-            gc.set_threshold(*thresholds)
+        """Let time pass until a moment, or until something is true; return whether it is."""
+        with self._passing:
+            thresholds = gc.get_threshold()
+            if thresholds[0]:  # it is on: look for garbage less often, as most objects here are old and stay
+                gc.set_threshold(*map(max, thresholds, _GARBAGE))
+            try:
+                return self._work_off(until, done)
+            finally:
+                gc.set_threshold(*thresholds)
 
-    def _claim_time(self) -> None:
-        if self._looping:
-            raise SimulationError("time passes already: code that runs inside the simulation can't let more of it pass")
-        self._looping = True
+    def _work_off(self, until: float, done: Callable[[], object] | None) -> bool:
+        pop = self.queue.pop
+        while True:
+            if self.writers:
+                self._flush()
+            if done is not None and done():
+                return True
+            entry = pop(until)
+            if entry is None:
+                self.now = max(self.now, until)
+                return False
+            when, _, function, args = entry
+            if when > self.now:
+                self.now = when
+            function(*args)
 
     def _flush(self) -> None:
         """The turn is over: what was written in it goes out."""

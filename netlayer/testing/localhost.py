@@ -17,6 +17,7 @@ from netlayer.testing.arguments import checked_address, checked_count, checked_n
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.host import SimulatedHost
 from netlayer.testing.local_reactor import LocalReactor
+from netlayer.testing.passing import Passing
 from netlayer.testing.replay import numbers_text
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class LocalInternet:
         self.events = 0
         self.reactor: Any = _new_reactor()
         self.rng = random.Random(f"{seed} internet")
-        self._passing = False
+        self._passing = Passing("await what is to be waited for")
         self._hosts: dict[str, LocalHost] = {}
         self._names: dict[str, str] = {}
         self._network = ipaddress.ip_network(_free_network())
@@ -274,7 +275,7 @@ class LocalInternet:
         :raises SimulationTimeout: when it is not, after `timeout` seconds.
         :raises KeyboardInterrupt: after Ctrl-C.
         """
-        self._claim_time()
+        self._passing.claim()  # for good
         over = False
 
         def look() -> None:
@@ -357,11 +358,8 @@ class LocalInternet:
 
         :raises SimulationError: when time passes already.
         """
-        self._claim_time()
-        try:
+        with self._passing:
             return function()
-        finally:
-            self._passing = False
 
     def known(self, host: LocalHost | str) -> LocalHost:
         """Return a host that was given itself, or by its name."""
@@ -378,11 +376,6 @@ class LocalInternet:
         """Do nothing: kernels repeat what was lost by themselves."""
 
     # ---- private
-
-    def _claim_time(self) -> None:
-        if self._passing:
-            raise SimulationError("time passes already: await what is to be waited for")
-        self._passing = True
 
     def _end(self) -> None:
         for host in self._hosts.values():

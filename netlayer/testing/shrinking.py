@@ -89,6 +89,7 @@ def shrink(
     faults = [number for number in every if number not in without]
 
     def fails(faults: Sequence[int], hosts: Sequence[str]) -> bool:
+        """Run it with these faults and hosts only; tell whether it fails in the same way."""
         nonlocal smallest, runs
         if runs >= most_runs:
             raise _Exhausted
