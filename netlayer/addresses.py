@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -97,14 +99,32 @@ def _endpoint_fields(description: str) -> tuple[str, list[str], dict[str, str]]:
 @lru_cache(maxsize=1024)  # the same hosts are asked about again and again, and parsing takes microseconds
 def is_loopback(host: str) -> bool:
     """Tell whether `host` is a literal loopback address or ``localhost``; other names are never resolved here."""
-    if host == "localhost":
+    address = _literal(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+@lru_cache(maxsize=1024)
+def _leads_home(host: str) -> bool:
+    """Tell whether whoever dials `host` may reach itself, as far as can be told without a name server.
+
+    More hosts do than :func:`is_loopback` is sure of: addresses as only resolvers understand them (``127.1``, ``0``),
+    the unspecified ones, and the names of RFC 6761, section 6.3.
+    """
+    if f".{host.lower().rstrip('.')}".endswith(".localhost"):
         return True
+    with suppress(OSError):
+        host = socket.inet_ntoa(socket.inet_aton(host))
+    address = _literal(host)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is, if it is one; IPv4 where it is mapped into IPv6."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+        return None
+    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
 
 
 def shown_address(address: Any) -> str:
@@ -114,15 +134,17 @@ def shown_address(address: Any) -> str:
 
 def is_any(host: str) -> bool:
     """Tell whether a host to listen on stands for all interfaces of the machine."""
-    return host in ("", "0.0.0.0") or (":" in host and ipaddress.ip_address(host).is_unspecified)
+    address = _literal(host)
+    return host == "" or (address is not None and address.is_unspecified)
 
 
 def carried(addresses: Iterable[H], *, local: bool) -> tuple[H, ...]:
     """Return those of some addresses that mean the same at both ends of a link.
 
-    :param local: whether the link stays on this machine; on others a loopback address means somebody else.
+    :param local: whether the link stays on this machine; on others a loopback address means somebody else,
+        however it is written.
     """
-    return tuple(address for address in addresses if local or not is_loopback(address.host))
+    return tuple(address for address in addresses if local or not _leads_home(address.host))
 
 
 def parse_node_id(value: object) -> int:

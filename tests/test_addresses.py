@@ -13,6 +13,7 @@ from netlayer.addresses import (
     MAX_NODE_ID,
     Address,
     PeerInfo,
+    carried,
     endpoint_host,
     is_loopback,
     parse_address,
@@ -233,6 +234,30 @@ class LoopbackTests(SynchronousTestCase):
             "localhost.example", "127.0.0.1.example", "example", " 127.0.0.1", "127.0.0.1 ", "2130706433",
         ):  # fmt: skip
             self.assertFalse(is_loopback(host), host)
+
+
+class CarriedTests(SynchronousTestCase):
+    def carried(self, host: str, *, local: bool) -> bool:
+        """Whether an address with that host is told and believed on a link."""
+        return carried([Address(host, 8000)], local=local) == (Address(host, 8000),)
+
+    def test_home(self) -> None:
+        """On a link to another machine nothing is told that leads whoever dials it to itself, however it is written."""
+        for host in (
+            "localhost", "LocalHost", "localhost.", "any.localhost", "127.0.0.1", "127.9.9.9", "127.1", "127.0.1",
+            "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "0", "0.0.0.0", "0x0", "::1", "::", "0:0::0:1",
+            "::ffff:127.0.0.1", "::ffff:0.0.0.0", "::ffff:7f00:1",
+        ):  # fmt: skip
+            self.assertFalse(self.carried(host, local=False), host)
+            self.assertTrue(self.carried(host, local=True), host)
+
+    def test_away(self) -> None:
+        """Everything else is told: other addresses, and names, which nobody resolves for that."""
+        for host in (
+            "192.0.2.7", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.7", "1", "128.1", "3221225985", "127.p.2.7",
+            "127.0.0.1.example", "localhost.example", "notlocalhost", "a:b", "fe80::1%eth0", "xn--bcher-kva.example",
+        ):  # fmt: skip
+            self.assertTrue(self.carried(host, local=False), host)
 
 
 class EndpointHostTests(SynchronousTestCase):

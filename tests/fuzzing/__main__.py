@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.fuzzing import NAMES
 
 
-def fuzz(name: str, *, inputs: int, seconds: int) -> None:
+def fuzz(name: str, *, inputs: int, seconds: int, seed: int) -> None:
     """Run one target in this process, which atheris ends."""
     import atheris
 
@@ -28,6 +28,7 @@ def fuzz(name: str, *, inputs: int, seconds: int) -> None:
         limits = [f"-max_total_time={seconds}"] if seconds else []
         arguments = [
             f"-runs={inputs}",
+            f"-seed={seed}",
             "-max_len=4200",
             "-verbosity=0",
             "-print_final_stats=1",
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("target", nargs="?", choices=NAMES, help="by default all, one after the other")
     parser.add_argument("--inputs", type=int, default=500_000, help="for each target (default: %(default)s)")
     parser.add_argument("--seconds", type=int, default=0, help="for all of them together; 0 for no limit")
+    parser.add_argument("--seed", type=int, default=0, help="of what is tried; by default other inputs each time")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run one input of a finding again")
     options = parser.parse_args()
     if options.replay is not None:
@@ -54,14 +56,14 @@ def main() -> int:
         print("nothing was found")
         return 0
     if options.target is not None:
-        fuzz(options.target, inputs=options.inputs, seconds=options.seconds)
+        fuzz(options.target, inputs=options.inputs, seconds=options.seconds, seed=options.seed)
         return 0
     ends, starting = time.monotonic() + options.seconds, 3.0  # seconds that a target takes before it is fuzzed
     for number, name in enumerate(NAMES):
         began = time.monotonic()
         command = [sys.executable, "-m", "tests.fuzzing", name]
         share = max(1, int((ends - began) / (len(NAMES) - number) - starting)) if options.seconds else 0
-        limits = [f"--inputs={options.inputs}", f"--seconds={share}"]
+        limits = [f"--inputs={options.inputs}", f"--seconds={share}", f"--seed={options.seed}"]
         done = subprocess.run([*command, *limits], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         starting = max(0.0, time.monotonic() - began - share)
         runs = [line.split()[-1] for line in done.stdout.splitlines() if "number_of_executed_units" in line]
