@@ -17,9 +17,11 @@ __all__ = [
     "Address",
     "PeerInfo",
     "carried",
+    "check_endpoint",
     "endpoint_host",
     "is_any",
     "is_loopback",
+    "literal_address",
     "parse_address",
     "parse_node_id",
     "parse_peer",
@@ -76,17 +78,25 @@ def endpoint_host(description: str) -> str | None:
     return named.get("interface", plain[1] if len(plain) > 1 else "")
 
 
-def check_endpoint_port(description: str, *, dialed: bool) -> None:
-    """Check the port of an endpoint string that has been parsed, as Twisted finds out only when it is used.
+def check_endpoint(description: str, *, dialed: bool) -> None:
+    """Check host and port of an endpoint string that has been parsed, as Twisted finds out only when it is used.
 
     :param dialed: whether it is a client endpoint string, such as ``tcp:localhost:8000``.
-    :raises ConfigurationError: when there can be no such port.
+    :raises ConfigurationError: when there can be no such host or port.
     """
     kind, plain, named = _endpoint_fields(description)
-    if kind in _TCP:
-        port, least = int(named.get("port") or plain[int(dialed)]), int(dialed)
-        if not least <= port <= 65535:
-            raise ConfigurationError(f"a port is a whole number from {least} to 65535, not {port}")
+    if kind not in _TCP:
+        return
+    port, least = int(named.get("port") or plain[-1 if dialed else 0]), int(dialed)
+    if not least <= port <= 65535:
+        raise ConfigurationError(f"a port is a whole number from {least} to 65535, not {port}")
+    host = endpoint_host(description) if not dialed else named["host"] if "host" in named else plain[0]
+    if dialed and not host:
+        raise ConfigurationError("the host is missing")
+    try:
+        _ = (host or "").encode("idna")
+    except UnicodeError:  # resolvers raise it, too, where nobody expects it
+        raise ConfigurationError(f"a host is a name or an IP address, not {described(host)}") from None
 
 
 def _endpoint_fields(description: str) -> tuple[str, list[str], dict[str, str]]:
@@ -99,7 +109,7 @@ def _endpoint_fields(description: str) -> tuple[str, list[str], dict[str, str]]:
 @lru_cache(maxsize=1024)  # the same hosts are asked about again and again, and parsing takes microseconds
 def is_loopback(host: str) -> bool:
     """Tell whether `host` is a literal loopback address or ``localhost``; other names are never resolved here."""
-    address = _literal(host)
+    address = literal_address(host)
     return host == "localhost" or (address is not None and address.is_loopback)
 
 
@@ -114,11 +124,11 @@ def _leads_home(host: str) -> bool:
         return True
     with suppress(OSError):
         host = socket.inet_ntoa(socket.inet_aton(host))
-    address = _literal(host)
+    address = literal_address(host)
     return address is not None and (address.is_loopback or address.is_unspecified)
 
 
-def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def literal_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the address that a host is, if it is one; IPv4 where it is mapped into IPv6."""
     try:
         address = ipaddress.ip_address(host)
@@ -134,7 +144,7 @@ def shown_address(address: Any) -> str:
 
 def is_any(host: str) -> bool:
     """Tell whether a host to listen on stands for all interfaces of the machine."""
-    address = _literal(host)
+    address = literal_address(host)
     return host == "" or (address is not None and address.is_unspecified)
 
 

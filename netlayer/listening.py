@@ -10,7 +10,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
-from netlayer.addresses import Address, check_endpoint_port, endpoint_host, is_any, is_loopback, parse_address
+from netlayer.addresses import Address, check_endpoint, endpoint_host, is_any, is_loopback, parse_address
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, ListenError
 from netlayer.factory import PeerFactory
@@ -109,7 +109,7 @@ def _parse(reactor: Any, description: str, settings: Settings) -> IStreamServerE
         backlog = f":backlog={settings.listen_backlog}"
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description + backlog)
-        check_endpoint_port(description, dialed=False)
+        check_endpoint(description, dialed=False)
     except Exception as error:  # endpoint strings raise whatever their parser stumbles over
         if kind == "systemd" and isinstance(error, (IndexError, KeyError)):
             named = "FileDescriptorName= in the socket unit, --fdname= of systemd-socket-activate"

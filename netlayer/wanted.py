@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from netlayer.addresses import Address, check_endpoint_port, parse_address, parse_node_id
+from netlayer.addresses import Address, check_endpoint, literal_address, parse_address, parse_node_id
 from netlayer.dialing import Dialer, DialerState
 from netlayer.errors import ConfigurationError, JoinRefused
 from netlayer.status import WantedStatus
@@ -105,12 +105,12 @@ class Wanted:
 
 def client_endpoint(reactor: IReactorTime, address: Address) -> IStreamClientEndpoint:
     """Return the endpoint to dial at an address; ``localhost`` is 127.0.0.1, where nodes of that name listen."""
-    host, port = address
-    if host == "localhost" or host.replace(".", "").isdigit():
-        return TCP4ClientEndpoint(reactor, "127.0.0.1" if host == "localhost" else host, port)
-    if ":" in host:
-        return TCP6ClientEndpoint(reactor, host, port)
-    return HostnameEndpoint(reactor, host, port)
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    literal = literal_address(host)
+    if literal is None:
+        return HostnameEndpoint(reactor, host, address.port)
+    kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+    return kind(reactor, host, address.port)
 
 
 def bootstrap(reactor: Any, where: Where) -> tuple[Hashable, Wanted]:
@@ -147,7 +147,7 @@ def _client(reactor: Any, where: Where) -> tuple[str, Any]:
         return str(address), client_endpoint(reactor, address)
     try:
         endpoint = clientFromString(reactor, where)
-        check_endpoint_port(where, dialed=True)
+        check_endpoint(where, dialed=True)
         return where, endpoint
     except Exception as error:  # endpoint strings raise whatever their parser stumbles over
         raise ConfigurationError(f"{where!r} is no endpoint to dial, such as 'tcp:127.0.0.1:8000': {error}") from None

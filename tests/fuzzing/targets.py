@@ -152,7 +152,7 @@ def records(data: bytes) -> None:
 def _is_home(host: str) -> bool:
     """Tell whether the operating system takes a host, unless it is a name, for an address of the machine itself."""
     try:
-        found = socket.getaddrinfo(host, None, family=socket.AF_INET, flags=socket.AI_NUMERICHOST)
+        found = socket.getaddrinfo(host.encode(), None, family=socket.AF_INET, flags=socket.AI_NUMERICHOST)
     except OSError:
         return host in ("::", "::1", "localhost")
     address = found[0][4][0]
