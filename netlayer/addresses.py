@@ -26,6 +26,7 @@ __all__ = [
     "parse_node_id",
     "parse_peer",
     "shown_address",
+    "unmapped",
 ]
 
 #: Ids fit a signed 64-bit column of any database.
@@ -135,6 +136,11 @@ def literal_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address 
     except ValueError:
         return None
     return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
+
+
+def unmapped(host: str) -> str:
+    """Return the IPv4 address that is mapped into an IPv6 one, as a socket for both sees it; others as they are."""
+    return str(literal_address(host)) if host.lower().startswith("::ffff:") else host
 
 
 def shown_address(address: Any) -> str:

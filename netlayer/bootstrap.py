@@ -247,7 +247,7 @@ class BootstrapFactory(PeerFactory):
         wanted = min(news.wanted, self.settings.records)
         answer = Registered(
             lease=self.settings.lease_grace,
-            observed=protocol.observed,
+            observed=protocol.seen_at,
             ticket=record.ticket,
             vouched=self._vouched(),
             records=tuple(self.registry.sample(wanted, but=node_id, local=protocol.is_local)),

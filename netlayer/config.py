@@ -208,7 +208,7 @@ class Settings:
     lease_grace: float = _setting(
         15.0,
         "seconds",
-        "how long an id stays held after its link broke",
+        "how long a node stays listed after its link broke",
         "as long as silence takes to be death",
         least=0.05,
     )

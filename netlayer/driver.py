@@ -17,7 +17,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netlayer.addresses import PeerInfo, carried, is_loopback, shown_address
+from netlayer.addresses import PeerInfo, carried, is_loopback, shown_address, unmapped
 from netlayer.alarm import Alarm
 from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
@@ -107,10 +107,8 @@ class Driver(Protocol):
         except (RemoteProtocolError, PeerIdentityMismatch) as error:
             self._abort(error)
             return
-        host = self.transport.getPeer()
-        observed = NetAddress(host.host, host.port) if isinstance(host, (IPv4Address, IPv6Address)) else None
         binding = self.factory.security.binding(self.transport)
-        self._act(self._connection.secured(fingerprint, observed, binding))
+        self._act(self._connection.secured(fingerprint, self.seen_at, binding))
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
@@ -220,9 +218,10 @@ class Driver(Protocol):
         return self._remote.delivery.queued if self._remote is not None else 0
 
     @property
-    def observed(self) -> NetAddress | None:
-        """The dialer's address as its listener saw it."""
-        return self._connection.observed
+    def seen_at(self) -> NetAddress | None:
+        """The address of the other end, as this one sees it; None if it is none of TCP."""
+        seen = self.transport.getPeer()
+        return NetAddress(unmapped(seen.host), seen.port) if isinstance(seen, (IPv4Address, IPv6Address)) else None
 
     @property
     def is_local(self) -> bool:

@@ -402,8 +402,9 @@ class PeerFactory(Factory):
         return self._gate.contested(protocol)
 
     def evict(self, link: Driver, code: str, text: str) -> None:
-        """End a link whose peer may not have it any more."""
-        self.log.warn("peer {peer} is refused: {text}", peer=link.introduction.node_id, text=text, code=code)
+        """End a link, or what was to become one, whose peer may not have it any more."""
+        who = link.introduction.node_id if link.is_introduced else link.address
+        self.log.warn("peer {peer} is refused: {text}", peer=who, text=text, code=code)
         link._reject(code, text)
 
     def link_ready(self, protocol: Driver) -> None:

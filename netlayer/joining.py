@@ -64,8 +64,8 @@ class Joining:
 
     :param answered: is called with the peers to be linked, each time a bootstrap node has answered.
     :param silent: is told of a bootstrap node that is linked and has not answered in time.
-    :param seen_at: is told by which address a bootstrap node sees this node; returns whether this node advertises
-        something else from now on.
+    :param seen_at: is told by which bootstrap node this node is seen, and by which address; returns whether this node
+        advertises something else from now on.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Joining:
         *,
         answered: Callable[[list[Wanted]], None],
         silent: Callable[[Driver], None],
-        seen_at: Callable[[str], bool],
+        seen_at: Callable[[Driver, str], bool],
     ) -> None:
         self._factory = factory
         self._seen_at = seen_at
@@ -121,7 +121,7 @@ class Joining:
         wanted = [wanted for record in records if (wanted := self._learn(record)) is not None]
         if isinstance(news, Registered):
             self._renew_later(bootstrap)
-            if news.observed is not None and self._seen_at(news.observed.host):
+            if news.observed is not None and self._seen_at(bootstrap, news.observed.host):
                 self._ask(bootstrap)
         self._answered(wanted)
         if self._registered:

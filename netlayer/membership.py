@@ -66,6 +66,7 @@ class Membership(LinkObserver):
         self._listening = listening
         self._advertise = advertise
         self._first_answer: FirstAnswer | None = None
+        self._seen_by: Driver | None = None  # the bootstrap node that has told which address is advertised
         self._stopped = False
         factory.observer = self
 
@@ -121,6 +122,8 @@ class Membership(LinkObserver):
         record = protocol.record
         self.factory.log.info("peer {peer} lost: {reason}", peer=record.node_id, reason=reason)
         self.joining.lost(protocol)
+        if self._seen_by is protocol:
+            self._seen_by = None
         if self._stopped:
             return
         self.wanted.lost(protocol)
@@ -198,10 +201,16 @@ class Membership(LinkObserver):
             self.factory.log.error("the node at {address} is no bootstrap node", address=wanted.address)
         self._give_up(wanted)
 
-    def _seen_at(self, host: str) -> bool:
-        """Advertise the address that a bootstrap node sees this node at, if it listens on all of them."""
+    def _seen_at(self, bootstrap: Driver, host: str) -> bool:
+        """Advertise the address that a bootstrap node sees this node at, if it listens on all of them.
+
+        If several see it at different ones, the first counts for as long as it is linked.
+        """
         if self._advertise is not None or not self._listening.on_all_interfaces or is_loopback(host):
             return False
+        if self._seen_by not in (None, bootstrap):
+            return False
+        self._seen_by = bootstrap
         local = self._listening.advertised
         addresses = (NetAddress(host, local.port), NetAddress(local.host, local.port))
         if addresses == self.factory.local.addresses:

@@ -19,6 +19,7 @@ from netlayer.addresses import (
     parse_address,
     parse_node_id,
     parse_peer,
+    unmapped,
 )
 from netlayer.errors import ConfigurationError, DeliveryError, InvalidPeer
 from netlayer.wire.messages import NetAddress
@@ -258,6 +259,20 @@ class CarriedTests(SynchronousTestCase):
             "127.0.0.1.example", "localhost.example", "notlocalhost", "a:b", "fe80::1%eth0", "xn--bcher-kva.example",
         ):  # fmt: skip
             self.assertTrue(self.carried(host, local=False), host)
+
+
+class UnmappedTests(SynchronousTestCase):
+    def test_mapped(self) -> None:
+        """A socket for both IPv4 and IPv6 tells of IPv4 addresses as of mapped ones; others dial the IPv4 address."""
+        for host, told in [
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("::FFFF:c000:207", "192.0.2.7"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1%eth0"),
+            ("::ffff", "::ffff"),
+        ]:
+            self.assertEqual(unmapped(host), told)
 
 
 class EndpointHostTests(SynchronousTestCase):

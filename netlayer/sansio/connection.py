@@ -58,7 +58,6 @@ class Connection:
     :param expected_id: the node id that was dialed, if one was.
     :ivar remote: what the other end said about itself; None before HELLO or WELCOME.
     :ivar has_refused: whether the other end was told REJECT.
-    :ivar observed: the dialer's address as the listener saw it.
     :ivar is_parting: whether a GOODBYE was said or is about to be: the session ends with this connection.
     :ivar goodbye_received: the peer's GOODBYE, or None.
     """
@@ -72,7 +71,6 @@ class Connection:
         self.fingerprint = b""
         self.remote: RemoteNode | None = None
         self.has_refused = False
-        self.observed: NetAddress | None = None
         self.bytes_received = 0
         self.bytes_sent = 0
         self.packets_received = 0
@@ -82,6 +80,7 @@ class Connection:
         self._lazy_bytes = min(settings.receipt_bytes, settings.window // 4)  # that are handled and have no receipt
         self._expected_id = expected_id
         self._channel: Channel  # once secured
+        self._observed: NetAddress | None  # likewise
         self._hello: Hello | None = None  # at the listener
         self._delivery: Delivery | None = None
         self._frames = FrameDecoder()
@@ -119,12 +118,12 @@ class Connection:
         """TLS is up.
 
         :param fingerprint: the proven one of the other end.
-        :param observed: its address.
+        :param observed: its address, which it is told if it has dialed.
         :param binding: 32 bytes that only the two ends of this connection know.
         """
         self._require(State.SECURING)
         self.fingerprint = fingerprint
-        self.observed = observed
+        self._observed = observed
         self._channel = self.local.channel(binding, fingerprint, dialed=self.dialed)
         if not self.dialed:
             self.state = State.AWAITING_HELLO
@@ -142,7 +141,7 @@ class Connection:
         """
         self._require(State.JUDGING)
         if self._hello is not None:
-            self._say(self.local.welcome(self.observed, self.local.proof_to_dialer(self._channel, self._hello)))
+            self._say(self.local.welcome(self._observed, self.local.proof_to_dialer(self._channel, self._hello)))
         self.state = State.PROVEN
         self._delivery = delivery
         self._frames.limit = self.local.max_frame
@@ -338,7 +337,6 @@ class Connection:
                 return self._introduced(message, judge_hello(self.local, message, self._channel))
             case Welcome():
                 refusal = judge_welcome(self.local, message, self._channel, expected_id=self._expected_id)
-                self.observed = message.observed
                 return self._introduced(message, refusal)
             case Selected():
                 assert self._delivery is not None

@@ -59,10 +59,12 @@ class Holdings:
 class Lease:
     """A node that is listed.
 
+    :ivar abroad: its record as nodes of other machines are told it, or None if it means nothing to them.
     :ivar ends: when the listing ends, or None while the node is linked.
     """
 
     record: Record
+    abroad: Record | None
     ends: float | None = None
 
 
@@ -166,8 +168,12 @@ class Registry:
 
     def register(self, record: Record) -> None:
         """List a linked node. The caller has made sure that it may have its id."""
-        self.forget(record.fingerprint)
-        self._leases[record.node_id] = Lease(record)
+        if self.lease(record.node_id, record.fingerprint) is None:
+            self.forget(record.fingerprint)  # it may have had another id
+            self._leases.pop(record.node_id, None)  # which goes to the end
+        addresses = carried(record.addresses, local=False)
+        abroad = record if addresses == record.addresses else msgspec.structs.replace(record, addresses=addresses)
+        self._leases[record.node_id] = Lease(record, abroad if addresses else None)
 
     def lease(self, node_id: int, fingerprint: bytes) -> Lease | None:
         """Return the lease of a node, or None if it is not listed under that id."""
@@ -188,7 +194,7 @@ class Registry:
                 return
 
     def records(self) -> list[Record]:
-        """Return the records of all listed nodes, in the order of their registration."""
+        """Return the records of all listed nodes, longest listed first."""
         return [lease.record for lease in list(self._leases.values())]  # copied at once: other threads may ask
 
     def sample(self, count: int, *, but: int, local: bool) -> list[Record]:
@@ -198,10 +204,8 @@ class Registry:
         :param but: the id of the node that asks.
         :param local: whether it is on this machine; others are not told loopback addresses.
         """
-        others = [lease.record for node_id, lease in self._leases.items() if node_id != but]
-        if not local:
-            others = [msgspec.structs.replace(each, addresses=carried(each.addresses, local=False)) for each in others]
-            others = [each for each in others if each.addresses]
+        told = ((lease.record if local else lease.abroad) for node_id, lease in self._leases.items() if node_id != but)
+        others = [record for record in told if record is not None]
         return others if len(others) <= count else self._rng.sample(others, count)
 
     def next_deadline(self) -> float | None:

@@ -106,7 +106,6 @@ class HandshakeTests(ConnectionTestCase):
                 self.assertEqual(side.connection.remote.node_id, other.connection.local.node_id)
                 self.assertEqual(side.connection.remote.boot, other.connection.local.boot)
                 self.assertTrue(side.connection.is_link)
-            self.assertEqual(pair.dialer.connection.observed, ADDRESS)
 
     def test_nothing_before_tls(self) -> None:
         """A connection says nothing before TLS is up, and the listener nothing before it has heard the dialer."""

@@ -39,10 +39,14 @@ class RegistryTests(SynchronousTestCase):
         return [record.node_id for record in self.registry.records()]
 
     def test_listed(self) -> None:
-        """Nodes are listed in the order of their registration; who registers again takes its last place."""
+        """Nodes are listed, the longest listed first: who registers again keeps its place, unless by another key."""
         for node_id in (3, 1, 2, 3):
             self.registry.register(record(node_id))
+        self.assertEqual(self.ids(), [3, 1, 2])
+        self.registry.register(record(3, key=9))
         self.assertEqual(self.ids(), [1, 2, 3])
+        self.registry.register(record(4, key=1))
+        self.assertEqual(self.ids(), [2, 3, 4])
 
     def test_lease(self) -> None:
         """A node whose link broke is listed for the grace time; if it registers again, until its next loss."""
