@@ -42,7 +42,7 @@ class AllowList:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise ConfigurationError(f"an allowlist is the path of a file, not {described(path)}")
-        self._path = Path(path)
+        self._path = Path(path).absolute()  # it is read again, and the process may change its working directory
         self._seen: tuple[int, int] = (0, 0)
         self._entries = self._read()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import getopt
+import os
 import secrets
 import sys
 import time
@@ -45,6 +46,24 @@ class Command(usage.Options):
         raise SystemExit(0)
 
 
+class DirectoryCommand(Command):
+    """What commands share that take a data directory."""
+
+    owner = "a node"
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the directory."""
+        if len(arguments) != 1:
+            raise usage.UsageError(f"it takes one argument, the data directory of {self.owner}")
+        self.take_directory(arguments[0])
+
+    def take_directory(self, text: str) -> None:
+        """Note the data directory."""
+        if not text:
+            raise usage.UsageError("a data directory is a path, not ''")
+        self["data-dir"] = text
+
+
 class SecretOptions(Command):
     """``netlayer secret``."""
 
@@ -64,7 +83,7 @@ class SecretOptions(Command):
         print(secrets.token_urlsafe(SECRET_SIZE))
 
 
-class IdentityOptions(Command):
+class IdentityOptions(DirectoryCommand):
     """``netlayer identity``."""
 
     synopsis = "DATA_DIR"
@@ -74,12 +93,6 @@ class IdentityOptions(Command):
     )
     optFlags: ClassVar[list[list[Any]]] = [["create", None, "Make the directory and the key if there are none."]]
 
-    def parseArgs(self, *arguments: str) -> None:
-        """Take the directory."""
-        if len(arguments) != 1:
-            raise usage.UsageError("it takes one argument, the data directory of a node")
-        self["data-dir"] = arguments[0]
-
     def run(self) -> None:
         """Print the fingerprint."""
         directory = Path(self["data-dir"])
@@ -88,7 +101,7 @@ class IdentityOptions(Command):
         print(fingerprint_text(Identity.in_directory(directory).fingerprint))
 
 
-class BindingsOptions(Command):
+class BindingsOptions(DirectoryCommand):
     """``netlayer bindings``."""
 
     synopsis = "DATA_DIR"
@@ -100,12 +113,7 @@ class BindingsOptions(Command):
     optParameters: ClassVar[list[list[Any]]] = [
         ["remove", None, None, "End the binding of this id: whoever registers with it next has it."],
     ]
-
-    def parseArgs(self, *arguments: str) -> None:
-        """Take the directory."""
-        if len(arguments) != 1:
-            raise usage.UsageError("it takes one argument, the data directory of a bootstrap node")
-        self["data-dir"] = arguments[0]
+    owner = "a bootstrap node"
 
     def postOptions(self) -> None:
         """Turn texts into values."""
@@ -131,7 +139,7 @@ class BindingsOptions(Command):
         print(f"{ended.node_id} is free; it was that of {fingerprint_text(ended.fingerprint)}")
 
 
-class BanOptions(Command):
+class BanOptions(DirectoryCommand):
     """``netlayer ban``."""
 
     synopsis = "DATA_DIR KEY"
@@ -146,7 +154,8 @@ class BanOptions(Command):
         """Take the directory and the key."""
         if len(arguments) != 2:
             raise usage.UsageError("it takes two arguments, the data directory of a bootstrap node and a key or an id")
-        self["data-dir"], self["key"] = arguments
+        self.take_directory(arguments[0])
+        self["key"] = arguments[1]
 
     def run(self) -> None:
         """Ban a key, or let it in again."""
@@ -186,7 +195,7 @@ def bindings_of(data_dir: str) -> Iterator[BindingFile]:
         raise ConfigurationError(f"{path} is damaged: {error}") from None
 
 
-class KnownOptions(Command):
+class KnownOptions(DirectoryCommand):
     """``netlayer known``."""
 
     synopsis = "DATA_DIR"
@@ -202,12 +211,6 @@ class KnownOptions(Command):
             "Forget the key of this id or address, and all else known of it. The node must not run.",
         ],
     ]
-
-    def parseArgs(self, *arguments: str) -> None:
-        """Take the directory."""
-        if len(arguments) != 1:
-            raise usage.UsageError("it takes one argument, the data directory of a node")
-        self["data-dir"] = arguments[0]
 
     def run(self) -> None:
         """Print what is known, or forget a part of it."""
@@ -246,7 +249,7 @@ class KnownOptions(Command):
             print(f"{fingerprint_text(key)} is forgotten")
 
 
-class RotateOptions(Command):
+class RotateOptions(DirectoryCommand):
     """``netlayer rotate``."""
 
     synopsis = "DATA_DIR"
@@ -255,12 +258,6 @@ class RotateOptions(Command):
         "sign that, and the node shows it from its next start on: it keeps its id, and those who know it by the "
         "former key believe the new one. The node must not run. Lists of who may link have to be changed by hand."
     )
-
-    def parseArgs(self, *arguments: str) -> None:
-        """Take the directory."""
-        if len(arguments) != 1:
-            raise usage.UsageError("it takes one argument, the data directory of a node")
-        self["data-dir"] = arguments[0]
 
     def run(self) -> None:
         """Replace the key."""
@@ -306,7 +303,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.parseOptions(sys.argv[1:] if arguments is None else arguments)
         options.subOptions.run()
+        sys.stdout.flush()
     except (usage.UsageError, ConfigurationError) as error:
         raise SystemExit(f"netlayer: {' '.join(str(error).split())}") from None
     except BrokenPipeError:  # as of | head
         raise SystemExit(1) from None
+    except OSError as error:
+        what = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""
+        raise SystemExit(f"netlayer: {what}{error.strerror or error}") from None

@@ -47,7 +47,7 @@ class DataDirectory:
         :raises ConfigurationError: when another node has it, or it or the identity can't be made or read.
         """
         directory = made_directory(path)
-        lock = _locked(directory)
+        lock = _locked(directory, shown=os.fspath(path))
         try:
             return cls(directory, lock, identity or Identity.load_or_create(directory / IDENTITY_FILE))
         except BaseException:
@@ -63,13 +63,13 @@ class DataDirectory:
         self._release()
 
 
-def _locked(directory: Path) -> int:
-    """Return the descriptor of the lock file, locked."""
+def _locked(directory: Path, *, shown: str) -> int:
+    """Return the descriptor of the lock file, locked; errors name the directory as it was given."""
     try:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         lock = os.open(directory / LOCK_FILE, flags, 0o600)
     except OSError as error:
-        raise ConfigurationError(f"data directory {str(directory)!r}: {LOCK_FILE}: {error.strerror or error}") from None
+        raise ConfigurationError(f"data directory {shown!r}: {LOCK_FILE}: {error.strerror or error}") from None
     try:
         give_to_owner(lock, directory)
         _take(lock)
@@ -78,14 +78,10 @@ def _locked(directory: Path) -> int:
         process = os.read(lock, 20).decode("ascii", "replace").strip()
         os.close(lock)
         by = f"the process {process}" if process.isdigit() else "another process"
-        raise ConfigurationError(
-            f"data directory {str(directory)!r} is in use by {by}; each node needs its own"
-        ) from None
+        raise ConfigurationError(f"data directory {shown!r} is in use by {by}; each node needs its own") from None
     except OSError as error:
         os.close(lock)
-        raise ConfigurationError(
-            f"data directory {str(directory)!r} can't be locked: {error.strerror or error}"
-        ) from None
+        raise ConfigurationError(f"data directory {shown!r} can't be locked: {error.strerror or error}") from None
     return lock
 
 

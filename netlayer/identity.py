@@ -224,11 +224,12 @@ def made_directory(data_dir: str | os.PathLike[str]) -> Path:
     if os.path.isfile(data_dir):
         raise ConfigurationError(f"data directory {os.fspath(data_dir)!r} is a file, not a directory")
     try:
-        Path(data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = Path(data_dir).absolute()  # the process may change its working directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return directory
     except (OSError, ValueError) as error:  # ValueError: an embedded null byte
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(f"data directory {os.fspath(data_dir)!r}: {reason}") from None
-    return Path(data_dir)
 
 
 def give_to_owner(descriptor: int, directory: Path) -> None:

@@ -80,8 +80,19 @@ def called_by_test(frame: FrameType | None) -> bool:
     return False
 
 
-_ours = STDLibLogObserver("NetworkLayer")
-_others = STDLibLogObserver("twisted")
+def _standard(name: str) -> STDLibLogObserver:
+    """Return what passes events on to a standard logger.
+
+    Twisted's observer makes that logger look for its caller where only the observer's own calls come from; programs
+    that log there, too, would fail.
+    """
+    observer = STDLibLogObserver(name)
+    vars(logging.getLogger(name)).pop("findCaller", None)
+    return observer
+
+
+_ours = _standard("NetworkLayer")
+_others = _standard("twisted")
 
 
 def _route(event: LogEvent) -> None:

@@ -86,6 +86,16 @@ class RuleTests(FileTestCase):
 class AllowListTests(FileTestCase):
     """Who stands on a list."""
 
+    def test_working_directory(self) -> None:
+        """A relative path means what it meant when it was given."""
+        path = self.write("")
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(path.parent)
+        listed = AllowList(path.name)
+        os.chdir("/")
+        path.write_text(f"1 sha256:{KEY_TEXT}\n")
+        self.assertTrue(listed.allows(1, KEY))
+
     def test_entries(self) -> None:
         """An id and a key are allowed together; comments and empty lines mean nothing."""
         path = self.write(f"# ours\n\n 7  sha256:{KEY_TEXT.upper()} # the seventh\n")

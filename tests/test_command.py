@@ -53,6 +53,16 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(printed.strip(), fingerprint_text(Identity.in_directory(directory).fingerprint))
         self.assertEqual(self.run_command("identity", str(directory)), printed)
 
+    def test_no_directory(self) -> None:
+        """A path that is none, or that can't be looked at, is told in one line, and nothing is made."""
+        before = os.listdir()
+        for command in ("identity", "bindings", "known", "rotate"):
+            self.assertIn("a data directory is a path, not ''", self.mistake(command, ""))
+            self.assertIn(f"{'a' * 300}", self.mistake(command, "a" * 300))
+        self.assertIn("a data directory is a path, not ''", self.mistake("identity", "--create", ""))
+        self.assertIn("a data directory is a path, not ''", self.mistake("ban", "", "1"))
+        self.assertEqual(os.listdir(), before)
+
     def test_damaged_identity(self) -> None:
         """A damaged or readable key is told by its path."""
         directory = new_directory(self) / "node"

@@ -40,6 +40,16 @@ class LoggerTestCase(SynchronousTestCase):
         return self.path.read_text(encoding="utf-8").splitlines()
 
 
+class CallerTests(LoggerTestCase):
+    def test_caller(self) -> None:
+        """Programs log there, too, from wherever they like, and are found as callers; likewise on Twisted's logger."""
+        program = "name.warning('of the program')"
+        for name in (logger, logging.getLogger("twisted")):
+            with self.assertLogs(name) as found:
+                exec(compile(program, "program.py", "exec"), {"name": name})
+            self.assertEqual([(r.filename, r.funcName) for r in found.records], [("program.py", "<module>")])
+
+
 class ConfigureTests(LoggerTestCase):
     def test_format(self) -> None:
         """A line is the time, the level and the message."""

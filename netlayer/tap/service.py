@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import os
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.application.service import MultiService
 from twisted.internet.abstract import isIPv6Address
@@ -24,11 +26,14 @@ from netlayer.data_directory import DataDirectory
 from netlayer.errors import ConfigurationError, ListenError
 from netlayer.identity import Identity
 from netlayer.monotonic import run_on_monotonic_time
-from netlayer.services import PeerService
+from netlayer.services import BootstrapService, PeerService
+from netlayer.stores.file import BINDINGS_FILE, BindingFile, DamagedFile
 from netlayer.strangers import OTHER_FILES
 from netlayer.tap.options import NodeOptions
 
 __all__ = ["OperatedService", "make_service"]
+
+T = TypeVar("T")
 
 #: The select reactor can't see files with higher numbers.
 SELECTABLE_FILES = 1024
@@ -47,6 +52,9 @@ def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) ->
     codecs.lookup("idna")  # Python loads it for the first host name; the user of --uid may not be able to read it
     parent = getattr(options, "parent", None) or {}
     try:
+        data_dir = _data_directory(options["data-dir"], parent.get("uid"), parent.get("gid"))
+        if data_dir is not None and issubclass(kind, BootstrapService):
+            _as_user(parent.get("uid"), parent.get("gid"), _try_bindings, data_dir, options["network"])
         service = kind(
             reactor,
             node_id=options["id"],
@@ -56,7 +64,7 @@ def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) ->
             protocol=options["protocol"],
             advertise=options["advertise"],
             settings=options["settings"],
-            data_dir=_data_directory(options["data-dir"], parent.get("uid"), parent.get("gid")),
+            data_dir=data_dir,
             network=options["network"],
             network_secret=options["secrets"],
             allowlist=options["allowlist"],
@@ -65,7 +73,7 @@ def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) ->
     except (ConfigurationError, ListenError) as error:
         raise options.mistake(error) from None
     _prepare_for_links(service, reactor)
-    return OperatedService(service, options, daemon=not parent.get("nodaemon", True))
+    return OperatedService(service, options, reactor, daemon=not parent.get("nodaemon", True))
 
 
 class OperatedService(MultiService):
@@ -74,10 +82,11 @@ class OperatedService(MultiService):
     :param daemon: whether the process will have become a daemon. Its parent waits for news, and hangs on SystemExit.
     """
 
-    def __init__(self, service: PeerService, options: NodeOptions, *, daemon: bool) -> None:
+    def __init__(self, service: PeerService, options: NodeOptions, reactor: Any, *, daemon: bool) -> None:
         super().__init__()
         self.node = service
         self._options = options
+        self._reactor = reactor
         self._daemon = daemon
         service.setServiceParent(self)
 
@@ -95,6 +104,7 @@ class OperatedService(MultiService):
         super().startService()
         if isinstance(self.node.start_error, ConfigurationError):  # that what it keeps can't be opened shows only now
             raise self._end(self.node.start_error)
+        _ = self.node.when_stopped().addCallback(lambda _: self._reactor.callLater(0, self._end_with_node))
 
     def _end(self, error: Exception) -> BaseException:
         """Return what ends the process, and tells why, if it is raised while the process starts."""
@@ -104,6 +114,20 @@ class OperatedService(MultiService):
         # twistd tells the daemon's parent, removes the pid file and lets the error end the process.
         sys.excepthook = lambda kind, reason, traceback: print(reason, file=sys.stderr)
         return RuntimeError(mistake.code)
+
+    def _end_with_node(self) -> None:
+        """End the process if the start has failed after all, which the log has told; who watches over it shall know."""
+        if self.node.start_error is not None and self.running:
+            atexit.register(_exit_as_failed)
+            self._reactor.stop()
+
+
+def _exit_as_failed() -> None:
+    """End with exit code 1 a process that is ending: nothing that Twisted runs in its reactor can ask it for that."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(1)
 
 
 def _prepare_for_links(service: PeerService, reactor: Any) -> None:
@@ -158,12 +182,30 @@ def _data_directory(data_dir: str | None, uid: int | None, gid: int | None) -> D
             directory.mkdir(mode=0o700)
             os.chown(directory, uid, gid, follow_symlinks=False)
         Identity.generate()  # loads what cryptography loads late; that user may not be able to read it
-        opened: DataDirectory = runAsEffectiveUser(uid, gid, DataDirectory.open, data_dir)
-        return opened
+        return _as_user(uid, gid, DataDirectory.open, data_dir)
     except OSError as error:
         raise ConfigurationError(f"data directory {data_dir!r}: {error.strerror or error}") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"{error} (as the user with the uid {uid})") from None
+
+
+def _as_user(uid: int | None, gid: int | None, call: Callable[..., T], *arguments: Any) -> T:
+    """Call something as the user that the process will become."""
+    if uid is None or uid == os.geteuid():
+        return call(*arguments)
+    done: T = runAsEffectiveUser(uid, _group_of(uid) if gid is None else gid, call, *arguments)
+    return done
+
+
+def _try_bindings(data_dir: DataDirectory, network: str) -> None:
+    """Find out whether a bootstrap node can open the bindings that it has.
+
+    :raises ConfigurationError: when it can't.
+    """
+    path = data_dir.path / BINDINGS_FILE
+    if path.exists():
+        with suppress(DamagedFile):  # which the node moves aside
+            BindingFile(path, network=network).close()
 
 
 def _group_of(uid: int) -> int:

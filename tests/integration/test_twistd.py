@@ -36,10 +36,26 @@ LATER = """
 def log(log, packet):
     log.info("greeted by {peer}", peer=packet.sender_id)
 """
+#: A protocol's module that lets the bindings fail to open a while after the process has started.
+BROKEN = """
+from twisted.internet import defer, reactor, task
+from netlayer import BootstrapProtocol
+from netlayer.errors import ConfigurationError
+from netlayer.stores.sqlite import SQLiteStore
+
+class Broken(BootstrapProtocol):
+    pass
+
+def start(self, *args, **options):
+    return task.deferLater(reactor, 0.1, defer.fail, ConfigurationError("the disk has gone"))
+
+SQLiteStore.start = start
+"""
 #: The application's modules, and the programs as an installation would have them.
 FILES = {
     "chat.py": CHAT,
     "later.py": LATER,
+    "broken.py": BROKEN,
     "twistd.py": "from twisted.scripts.twistd import run; run()",
     "twist.py": "from twisted.application.twist._twist import Twist; Twist.main()",
 }
@@ -278,6 +294,32 @@ class FilesTests(TwistdTestCase):
                     path.chmod(0o644 if what == "readable" else 0o600)
                 cases[what] = (option, str(path)), words
             self.refusals(cases)
+
+    def test_bindings(self) -> None:
+        """Bindings that are another network's are refused at once, and an error that shows later ends the process."""
+        with TemporaryDirectory() as name:
+            options = ("netlayer-bootstrap", "--id", "1", "--data-dir", name)
+            first = self.run_command("twistd", *FOREGROUND, *options)
+            first.read("started at")
+            self.assert_ended(first, signal.SIGTERM)
+            for way in (FOREGROUND, DAEMON):
+                other = self.run_command("twistd", *way, *options, "--network", "other")
+                self.assertEqual(other.wait(), 1, str(other))
+                self.assertRegex(other.err, r"\Anetlayer-bootstrap: [^\n]+ is that of the network 'default'\n\Z")
+            failing = self.run_command("twistd", *FOREGROUND, *options, "--protocol", "broken.Broken")
+            self.assertEqual(failing.wait(), 1, str(failing))
+            self.assertIn("could not start: the disk has gone", failing.out)
+            self.assertNotIn("Traceback", failing.out + failing.err)
+
+    def test_working_directory(self) -> None:
+        """Relative paths mean what they meant where the command was given, whatever twistd changes its directory to."""
+        with TemporaryDirectory() as name:
+            options = ("netlayer-bootstrap", "--id", "1", "--data-dir", "data")
+            node = self.run_command("twistd", *FOREGROUND, "--rundir", name, *options)
+            node.read("started at")
+            self.assert_ended(node, signal.SIGTERM)
+            self.assertTrue((node.directory / "data" / "bindings.sqlite").exists())
+            self.assertEqual(os.listdir(name), [])
 
     def test_two_processes(self) -> None:
         """The second process on a data directory is refused by the number of the first, which notices nothing."""
