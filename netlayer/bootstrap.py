@@ -202,7 +202,13 @@ class BootstrapFactory(PeerFactory):
         """The store has made a binding, for who has claimed the id or for whoever was quicker."""
         formers = claim.formers if binding.fingerprint == claim.fingerprint else ()
         loser = self.registry.bound_to(binding.node_id)
-        self.registry.bind(binding, now=self.claims.wall_seconds(), formers=formers)
+        for freed in self.registry.bind(binding, now=self.claims.wall_seconds(), formers=formers):
+            self.log.warn(
+                "id {id} is free: {key} had it, and has registered with id {other}",
+                id=freed,
+                key=fingerprint_text(binding.fingerprint),
+                other=binding.node_id,
+            )
         if loser is not None and loser.fingerprint in formers:
             self.log.info(
                 "{key} has taken the place of {known}, to which id {id} was bound",

@@ -53,10 +53,15 @@ class Driver(Protocol):
     transport: Any  # Twisted's TLS wrapper; its interfaces declare but a part of it
     peer: PeerInfo = None  # type: ignore[assignment] # it is set when the hooks are called
 
-    # ---- Twisted's callbacks
+    # ---- for the factory that has built it
 
-    def __init__(self) -> None:
-        self._attempt: Attempt | None = None  # set by the factory on what it dials
+    def _begin(self, factory: PeerFactory, attempt: Attempt | None) -> None:
+        """Set up what a connection needs: applications' classes may have an ``__init__`` that calls no other.
+
+        :param attempt: whose connection it is, if this end dials.
+        """
+        self.factory = factory
+        self._attempt = attempt
         self._accepted: AcceptedConnection | None = None  # what it came by, unless it was dialed
         self._remote: Remote | None = None
         self.succession: Succession | None = None  # what the other end has shown of its former keys, unchecked
@@ -70,6 +75,8 @@ class Driver(Protocol):
         self._abort_timer: IDelayedCall | None = None
         self._patience: IDelayedCall | None = None  # for the first PONG
         self.linked_at = 0.0  # by the clock of the reactor; of no meaning before that
+
+    # ---- Twisted's callbacks
 
     def connectionMade(self) -> None:
         """TCP stands; the time for the handshake begins to run."""

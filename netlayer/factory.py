@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import attrs
 import msgspec
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -52,6 +52,7 @@ from netlayer.sansio.selection import CLONE_RETRY
 from netlayer.sansio.streams import OutgoingPacket
 from netlayer.sansio.tickets import Claim
 from netlayer.strangers import Strangers
+from netlayer.waiters import Waiters
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
     MIN_MAX_FRAME,
@@ -119,6 +120,7 @@ class PeerFactory(Factory):
     :ivar claims: who may have which id.
     :ivar load: what its queues and handlers take.
     :ivar remotes: the peers that it has something to do with.
+    :ivar stopping: whether :meth:`stop` was called.
     """
 
     role: Role = "peer"
@@ -182,7 +184,9 @@ class PeerFactory(Factory):
         self._gate = Gate(self, self._strangers)
         self.remotes = Remotes(self._new_remote)
         self._attempts: dict[Attempt, None] = {}  # that are under way, by age
-        self._stopped: Deferred[None] | None = None
+        self.stopping = False
+        self._is_over = False
+        self._waiting = Waiters()  # for the end
         self._stop_timer: IDelayedCall | None = None
 
     # ---- commands
@@ -234,7 +238,7 @@ class PeerFactory(Factory):
             peer has dialed us meanwhile. Fails after ``timeout``, for connecting and for the handshake each. Cancelling
             it gives up, unless the link stands already.
         """
-        if self._stopped is not None:
+        if self.stopping:
             return fail(NodeStopped())
         attempt = Attempt(self._build, expected_id=expected_id, expected_fingerprint=expected_fingerprint)
         self._attempts[attempt] = None
@@ -331,12 +335,12 @@ class PeerFactory(Factory):
 
         :returns: fires when every connection is closed, after ``shutdown_timeout`` at the latest.
         """
-        if self._stopped is not None:
-            waiting: Deferred[None] = Deferred()
-            _ = self._stopped.chainDeferred(waiting)
-            return waiting
-        stopped: Deferred[None] = Deferred()
-        self._stopped = stopped
+        if self._is_over:
+            return succeed(None)
+        stopped = self._waiting.add()
+        if self.stopping:
+            return stopped
+        self.stopping = True
         for attempt in list(self._attempts):
             attempt.give_up(NodeStopped())
         for remote in self.remotes:
@@ -357,11 +361,6 @@ class PeerFactory(Factory):
     def connection_count(self) -> int:
         """How many connections there are, those of strangers included."""
         return len(self._connections) + self._strangers.unread_count
-
-    @property
-    def stopping(self) -> bool:
-        """Whether :meth:`stop` was called."""
-        return self._stopped is not None
 
     # ---- Twisted's callbacks
 
@@ -449,8 +448,7 @@ class PeerFactory(Factory):
             name = cast("type[PeerProtocol]", self.protocol).__qualname__
             self._strangers.has_no_protocol(name)
             raise LinkLost(f"{name}() of this application has failed") from None
-        protocol.factory = self
-        protocol._attempt = attempt
+        protocol._begin(self, attempt)
         return protocol
 
     def _new_remote(self, node_id: int, fingerprint: bytes | None) -> Remote:
@@ -467,7 +465,7 @@ class PeerFactory(Factory):
         )
 
     def _require_running(self) -> None:
-        if self._stopped is not None:
+        if self.stopping:
             raise NodeStopped
 
     def _abort_all(self) -> None:
@@ -475,9 +473,10 @@ class PeerFactory(Factory):
             protocol._end(LinkLost("the node was shut down"))
 
     def _stop_if_empty(self) -> None:
-        if self._stopped is not None and not self._stopped.called and not self.connection_count:
+        if self.stopping and not self._is_over and not self.connection_count:
+            self._is_over = True
             self._stopped_now()
-            self._stopped.callback(None)
+            self._waiting.fire()
 
     def _stopped_now(self) -> None:
         if self._stop_timer is not None and self._stop_timer.active():

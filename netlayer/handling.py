@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+import concurrent.futures
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
@@ -30,11 +31,13 @@ class Handling:
     :ivar factory: whose handler it is, or None when it has finished.
     :ivar is_running: whether the handler is running right now, instead of waiting for something.
     :ivar passes_on: whether another run waits for the result of the same Deferred, behind this one.
+    :ivar failure: what has become of its Deferred, which does not tell it any more.
     """
 
     factory: PeerFactory | None = None
     is_running: bool = True
     passes_on: bool = False
+    failure: Failure | None = None
 
 
 _handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
@@ -94,14 +97,25 @@ def _in_asyncio() -> bool:
 
 
 def _awaited(result: object, run: Handling) -> Deferred[Any] | None:
-    """Return what to wait for when a handler has returned something, or None if that is nothing to wait for."""
+    """Return what to wait for when a handler has returned something, or None if that is nothing to wait for.
+
+    :raises TypeError: when it is work that nobody would wait for, so that its end would be told as success.
+    """
     if isinstance(result, Coroutine):
         return Deferred.fromCoroutine(_steps(result, run))
-    if isinstance(result, Generator):
-        raise TypeError("a handler with yield does nothing: make it async def, or decorate it")
+    if isinstance(result, Failure):
+        return fail(result)
+    if asyncio.isfuture(result):
+        return Deferred.fromFuture(result)
+    if isinstance(result, (Generator, AsyncGenerator)):
+        raise TypeError("a handler with yield does nothing: make it async def without yield, or decorate it")
+    if isinstance(result, concurrent.futures.Future):
+        raise TypeError("a handler's work in a thread is waited for by deferToThread, or as a future of asyncio's")
     if not isinstance(result, Deferred):
         return None
     before = _last_runs.get(result)
+    if before is not None and before.failure is not None:
+        return fail(before.failure)
     if before is not None:
         before.passes_on = True
     _last_runs[result] = run
@@ -134,7 +148,11 @@ def _handler_finished(result: object, run: Handling, protocol: Driver, packet: D
     run.factory = None
     protocol.factory.load.handlers -= 1
     protocol._handled(packet, _handler_failed(protocol, packet, result) if isinstance(result, Failure) else None)
-    return result if run.passes_on else None
+    if run.passes_on:
+        return result
+    if isinstance(result, Failure):
+        run.failure = result
+    return None
 
 
 def _handler_failed(protocol: Driver, packet: DataPacket, failure: Failure) -> str:

@@ -103,7 +103,7 @@ class KnownPeers:
     def load(self) -> None:
         """Read the file. One that is damaged is moved aside, which is an ERROR in the log.
 
-        :raises ConfigurationError: when it can't be read.
+        :raises ConfigurationError: when it can't be read, or a damaged one can't be moved.
         """
         if self._path is None:
             return
@@ -111,7 +111,10 @@ class KnownPeers:
             self._take(read_known_peers(self._path))
         except DamagedPeers as damage:
             aside = _free_name(self._path)
-            os.replace(self._path, aside)
+            try:
+                os.replace(self._path, aside)
+            except OSError as error:
+                raise ConfigurationError(f"{self._path} is damaged, and stays: {error.strerror or error}") from None
             self._log.error(
                 "{path} is damaged ({damage}) and is now {aside}; the next key that is met with an id is believed",
                 path=str(self._path),

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from netlayer.addresses import Address, PeerInfo, parse_address
@@ -20,8 +20,6 @@ from netlayer.driver import Driver
 from netlayer.errors import (
     AlreadyStarted,
     ConfigurationError,
-    JoinRefused,
-    ListenError,
     NodeStopped,
     NotStarted,
     described,
@@ -250,6 +248,10 @@ class PeerService(Service):
     def startService(self) -> None:
         """Start; what goes wrong is logged, as nobody can be told, and a bootstrap node that refuses is asked again."""
         super().startService()
+        if self._state in ("stopping", "stopped"):
+            self.start_error = NodeStopped()
+            self.factory.log.error("could not start: a service that was stopped stays so; make a new one")
+            return
         _ = self.start(patient=True).addErrback(self._start_failed)
 
     def stopService(self) -> Deferred[None]:
@@ -277,7 +279,9 @@ class PeerService(Service):
             if allowlist is not None and allowlist.is_empty:
                 self.factory.log.warn("the allowlist names nobody: no node can link until it does")
             await self._membership.start(patient=patient)
-        except (ListenError, ConfigurationError, JoinRefused, CancelledError):
+        except NodeStopped:  # by whoever has stopped it meanwhile
+            raise
+        except Exception:
             await self.stop()
             raise
         if self._stopping is not None:
@@ -322,7 +326,10 @@ class PeerService(Service):
         self._membership.stop()
         await self._listening.close()
         await self.factory.stop()
-        await self._close_store()
+        try:
+            await self._close_store()
+        except Exception:  # of a store that the application has brought along
+            self.factory.log.failure("the store of bindings could not be closed")
         self.factory.claims.known_peers.close()
         if self._data_directory is not None:
             self._data_directory.release()

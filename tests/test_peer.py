@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import DataPacket, Identity, PeerFactory, PeerProtocol
+from netlayer.bootstrap import BootstrapFactory
 from netlayer.errors import (
     ConfigurationError,
     DeliveryTimeout,
@@ -27,6 +30,10 @@ from netlayer.errors import (
     Rejected,
 )
 from netlayer.factory import LinkObserver
+from netlayer.sansio.connection import Connection
+from netlayer.sansio.registry import Binding
+from netlayer.sansio.states import State
+from netlayer.sansio.tickets import Claim
 from tests.memory import Diary, MemoryTestCase
 
 
@@ -321,6 +328,95 @@ class LinkTests(MemoryTestCase):
             self.settle()
             for each in stopped:
                 self.successResultOf(each)
+
+    def test_deferred_that_has_failed(self) -> None:
+        """A handler may return a Deferred again that has failed: the next sender is told, too."""
+        a, b = self.factory(1), self.factory(2, Batch)
+        self.link(a, b)
+        for number in range(3):
+            sent = a.links()[0].send_packet(number, confirm=True)
+            self.settle()
+            if number == 0:
+                b.links()[0].written.errback(ValueError("the disk is full"))
+                self.settle()
+            self.assertIn("the disk is full", str(self.failureResultOf(sent, HandlerFailed).value))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
+
+    def test_results_that_are_none(self) -> None:
+        """What a handler returns for work whose end nobody would see is an error of its own, not success."""
+
+        async def steps() -> AsyncIterator[int]:
+            yield 1
+
+        class Odd(Diary):
+            def packet_received(self, packet: DataPacket) -> object:
+                return results[packet.data]
+
+        results: dict[str, object] = {
+            "future": Future(),
+            "generator": (number for number in ()),
+            "async generator": steps(),
+            "failure": Failure(ValueError("the disk is full")),
+        }
+        a, b = self.factory(1), self.factory(2, Odd)
+        self.link(a, b)
+        for name in results:
+            sent = a.links()[0].send_packet(name, confirm=True)
+            self.settle()
+            error = str(self.failureResultOf(sent, HandlerFailed).value)
+            self.assertIn("ValueError" if name == "failure" else "TypeError", error)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError, TypeError)), 4)
+
+    def test_own_init(self) -> None:
+        """An application's class may have an ``__init__`` that calls no other, as Twisted's protocols need none."""
+
+        class Named(Diary):
+            def __init__(self) -> None:
+                self.name = "named"
+
+        a, b = self.factory(1, Named), self.factory(2, Named)
+        self.link(a, b)
+        sent = a.links()[0].send_packet("x", confirm=True)
+        self.settle()
+        self.successResultOf(sent)
+        self.assertEqual(b.application, [(1, "ready"), (1, "x")])
+
+    def test_evicted_before_hello(self) -> None:
+        """A key that loses its id loses every connection, also one that has proven it and said nothing yet."""
+        bootstrap = BootstrapFactory(self.reactor, node_id=1)
+        self.successResultOf(bootstrap.listen(self.listening_at(8001)))
+        former, new = Identity.generate(), Identity.generate()
+        loser = self.factory(6, identity=former)
+        self.dial(loser, 1)
+        self.connect()
+        self.settle()
+        self.patch(Connection, "_say", lambda connection, message: None)
+        _ = self.dial(loser, 1).addErrback(lambda failure: None)
+        self.connect()
+        self.settle()
+        states = {protocol.state for protocol in bootstrap.connections_to(former.fingerprint)}
+        self.assertEqual(states, {State.LINKED, State.AWAITING_HELLO})
+        bootstrap.registry.bind(Binding(6, former.fingerprint, 1000), now=1000)
+        bound = self.successResultOf(bootstrap._bind(Claim(6, new.fingerprint, None, (former.fingerprint,))))
+        self.assertEqual(bound.fingerprint, new.fingerprint)
+        states = {protocol.state for protocol in bootstrap.connections_to(former.fingerprint)}
+        self.assertEqual(states, {State.CLOSED})
+
+    def test_stop_cancelled(self) -> None:
+        """Whoever waits for the end of a factory may give up; it ends all the same, and whoever asks again waits."""
+        a, b = self.factory(1), self.factory(2, Batch)
+        pump = self.link(a, b)
+        sent = a.links()[0].send_packet("x", confirm=True)
+        self.settle()
+        a.stop().addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+        again = a.stop()
+        self.assertNoResult(again)
+        self.cut(pump)
+        self.settle()
+        self.successResultOf(again)
+        self.failureResultOf(sent, PeerLost)
+        self.successResultOf(a.stop())
+        self.assertEqual(list(a.remotes), [])
 
     def test_too_large_for_the_peer(self) -> None:
         """Who has sent what a peer takes no packets of, before that could be known, is told with the link."""

@@ -8,13 +8,14 @@ import tempfile
 from typing import Any
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, fail
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from netlayer import BootstrapService, Node, PeerProtocol, PeerService
 from netlayer.errors import AlreadyStarted, ConfigurationError, ListenError, NodeStopped
+from netlayer.stores.memory import MemoryStore
 from netlayer.testing import SimulatedInternet
 from tests.directories import new_directory
 from tests.integration.network import HOST, NetworkTestCase, reactor, settings, turns, until
@@ -91,6 +92,38 @@ class ServiceTests(NetworkTestCase):
         await self.expect(AlreadyStarted, service.start())
         await service.stop()
         await self.expect(NodeStopped, service.start())
+
+    async def test_started_after_its_end(self) -> None:
+        """A service that was stopped does not start again, and says so."""
+        service = self.service(1)
+        service.startService()
+        await service.stopService()
+        service.startService()
+        (error,) = self.logged("error", node=1)
+        self.assertIn("could not start: a service that was stopped stays so; make a new one", error)
+        self.assertIsInstance(service.start_error, NodeStopped)
+
+    async def test_failing_store(self) -> None:
+        """A store of the application's that fails to start, or to stop, leaves no service half alive."""
+
+        class Failing(MemoryStore):
+            def start(self, *args: Any, **options: Any) -> Any:
+                return fail(OSError("no database")) if fails == "start" else super().start(*args, **options)
+
+            def stop(self) -> Any:
+                return fail(OSError("no database"))
+
+        for fails in ("start", "stop"):
+            service = self.service(1, kind=BootstrapService, store=Failing())
+            ended = service.when_stopped()
+            if fails == "start":
+                await self.expect(OSError, service.start())
+            else:
+                await service.start()
+                await service.stop()
+            await ended
+            self.assertEqual(service.status.state, "stopped")
+            self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     async def test_stopped_in_every_turn_of_its_start(self) -> None:
         """However far a start has come, a stop ends it, and leaves no connection, timer or port."""

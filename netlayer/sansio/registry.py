@@ -135,23 +135,26 @@ class Registry:
         issued = since if since is not None and since > ended else max(int(now), ended + 1)
         return Binding(claim.node_id, claim.fingerprint, issued)
 
-    def bind(self, binding: Binding, *, now: float, formers: tuple[bytes, ...] = ()) -> None:
-        """Note a binding that a store has made; whatever id the key and those before it had is free.
+    def bind(self, binding: Binding, *, now: float, formers: tuple[bytes, ...] = ()) -> list[int]:
+        """Note a binding that a store has made; return the ids that the key and those before it had, and that are free.
 
         :param now: the time of day, in seconds since 1970.
         :param formers: the keys that this one is in the place of, the oldest first.
         """
+        freed = []
         self._successions.learn((*formers, binding.fingerprint))
         for fingerprint in (*formers, binding.fingerprint):
             former = self._bound.get(fingerprint)
             if former is not None and former != binding.node_id:
                 del self._bindings[former], self._bound[fingerprint]
                 self._ended[former] = int(now)
+                freed.append(former)
         replaced = self._bindings.get(binding.node_id)
         if replaced is not None:
             del self._bound[replaced.fingerprint]
         self._bindings[binding.node_id] = binding
         self._bound[binding.fingerprint] = binding.node_id
+        return freed
 
     def _precedes(self, claim: Claim, bound: Binding) -> bool:
         """Tell whether a ticket proves that somebody else was given an id before its present holder.

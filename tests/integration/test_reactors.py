@@ -225,8 +225,8 @@ class ReactorTests(SynchronousTestCase):
 class AsyncioContextTests(SynchronousTestCase):
     """What timers do in an asyncio loop while a handler waits that has armed the one timer of the loop."""
 
-    def check(self, meanwhile: str = "pass", *, in_handler: str = "pass") -> None:
-        script = Script(SLOW_HANDLER.replace("MEANWHILE", meanwhile).replace("IN_HANDLER", in_handler))
+    def check(self, meanwhile: str = "pass", *, in_handler: str = "pass", source: str = SLOW_HANDLER) -> None:
+        script = Script(source.replace("MEANWHILE", meanwhile).replace("IN_HANDLER", in_handler))
         self.addCleanup(script.kill)
         script.wait()
         told = json.loads(script.read(r"^(\{.*\})$")[1])
@@ -245,3 +245,14 @@ class AsyncioContextTests(SynchronousTestCase):
     def test_shutdown_in_handler(self) -> None:
         """A handler itself still does not wait for its own end."""
         self.check(in_handler="await one.stop(); one.when_stopped().addCallback(stopped)")
+
+    def test_future(self) -> None:
+        """A handler may return a task of asyncio's: the receipt waits for its end."""
+        source = SLOW_HANDLER.replace("task.deferLater(reactor, 0.01)", "asyncio.sleep(0.01)")
+        source = source.replace("import json", "import asyncio, json").replace(
+            "    async def packet_received(self, packet):",
+            "    def packet_received(self, packet):\n"
+            "        return asyncio.ensure_future(self.work())\n\n"
+            "    async def work(self):",
+        )
+        self.check("reactor.callLater(0.5, lambda: one.stop().addCallback(stopped))", source=source)

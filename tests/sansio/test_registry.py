@@ -87,7 +87,7 @@ class RegistryTests(SynchronousTestCase):
         self.assertIsNone(self.registry.refusal(claimed))
         binding = self.registry.binding_for(claimed, now)
         assert binding is not None
-        self.registry.bind(binding, now=now)
+        self.freed = self.registry.bind(binding, now=now)
         return binding
 
     def code(self, node_id: int, key: int, *, since: int | None = None, ephemeral: bool = False) -> str | None:
@@ -104,8 +104,9 @@ class RegistryTests(SynchronousTestCase):
     def test_another_id(self) -> None:
         """A key that registers with another id gives up the one that it had."""
         self.bind(1, 7)
+        self.assertEqual(self.freed, [])
         self.bind(2, 7)
-        self.assertEqual((self.registry.bound_to(1), self.code(2, 8)), (None, "id-taken"))
+        self.assertEqual((self.registry.bound_to(1), self.code(2, 8), self.freed), (None, "id-taken", [1]))
         self.assertEqual(self.bind(1, 8, now=1000.0).issued, 1001, "later than what a ticket of the former can say")
 
     def test_earlier_ticket(self) -> None:
