@@ -21,6 +21,7 @@ __all__ = [
     "endpoint_host",
     "is_any",
     "is_loopback",
+    "leads_home",
     "literal_address",
     "parse_address",
     "parse_node_id",
@@ -115,7 +116,7 @@ def is_loopback(host: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _leads_home(host: str) -> bool:
+def leads_home(host: str) -> bool:
     """Tell whether whoever dials `host` may reach itself, as far as can be told without a name server.
 
     More hosts do than :func:`is_loopback` is sure of: addresses as only resolvers understand them (``127.1``, ``0``),
@@ -160,7 +161,7 @@ def carried(addresses: Iterable[H], *, local: bool) -> tuple[H, ...]:
     :param local: whether the link stays on this machine; on others a loopback address means somebody else,
         however it is written.
     """
-    return tuple(address for address in addresses if local or not _leads_home(address.host))
+    return tuple(address for address in addresses if local or not leads_home(address.host))
 
 
 def parse_node_id(value: object) -> int:

@@ -62,6 +62,17 @@ class Attempt(Factory):
         if not self.outcome.called:
             self.outcome.errback(reason)
 
+    def fail_after(self, seconds: float, clock: IReactorTime, reason: Exception) -> None:
+        """Wait no longer than that for what another connection may bring."""
+        late = clock.callLater(seconds, self.failed, reason)
+
+        def over(result: Any) -> Any:
+            if late.active():
+                late.cancel()
+            return result
+
+        _ = self.outcome.addBoth(over)
+
     def give_up(self, error: Exception) -> None:
         """Wait no longer; a link that stands by now, at either end, stays."""
         for protocol in self._made:

@@ -248,6 +248,7 @@ class BootstrapFactory(PeerFactory):
         addresses = carried(news.addresses, local=protocol.is_local)
         record = msgspec.structs.replace(protocol.record, addresses=addresses)
         record = msgspec.structs.replace(record, ticket=self._ticket(record))
+        _ = self.claims.standing(record)  # the ticket counts on this link, too, which began without
         is_new = self.registry.lease(node_id, protocol.fingerprint) is None
         self.registry.register(record)
         wanted = min(news.wanted, self.settings.records)

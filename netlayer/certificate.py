@@ -21,6 +21,9 @@ _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "netlayer")])
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _FOREVER = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.timezone.utc)
 _EXTENSION = x509.ObjectIdentifier(EXTENSION)
+#: Bytes of a certificate whose extensions are looked at, at most; the largest that a node makes has some 3 KiB. To look
+#: at a large one costs more than to send it.
+MAX_CERTIFICATE = 8192
 
 
 def self_signed(key: ec.EllipticCurvePrivateKey, succession: Succession | None = None) -> x509.Certificate:
@@ -58,6 +61,8 @@ def certificate_succession(certificate: x509.Certificate) -> Succession | None:
 
     It is not judged yet, and no more of it is kept than it takes to judge that it is too long.
     """
+    if len(certificate.public_bytes(Encoding.DER)) > MAX_CERTIFICATE:
+        return None
     try:
         extension = certificate.extensions.get_extension_for_oid(_EXTENSION)
     except Exception:  # of any kind, for any of the extensions: of others nothing is asked

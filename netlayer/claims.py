@@ -138,6 +138,7 @@ class Claims:
         who = record.node_id, record.fingerprint
         if claim.ticket is not None:
             self._known[who] = claim.ticket
+            self._known.move_to_end(who)
             if len(self._known) > MAX_TICKETS:
                 self._known.popitem(last=False)
         elif who in self._known and self._known[who].ephemeral == record.ephemeral:

@@ -1,7 +1,8 @@
 """Reconnecting clients: one dialer for each wanted peer, which tries until it is linked, and again when it is lost.
 
 A coroutine of Twisted's ``ClientService`` kind would count a peer as reached when TCP stands. A dialer counts until the
-link is *ready*, so a peer that accepts and hangs up is retried ever more slowly.
+link is *ready*, so a peer that accepts and hangs up is retried ever more slowly; and so is one whose links are of no
+use, as it refuses this node when they have hardly begun.
 """
 
 from __future__ import annotations
@@ -72,12 +73,13 @@ class Dialer:
         self._attempt: Deferred[PeerProtocol] | None = None
         self._timer: IDelayedCall | None = None
         self._not_before = 0.0  # as the peer has asked for with its refusal
+        self._linked_at = 0.0
         self._waiting = Waiters()  # for the end of the attempt
 
     @property
     def attempts(self) -> int:
         """Failed attempts since the peer was last linked, or since somebody last sent to it."""
-        return self._backoff.attempts
+        return 0 if self.state is DialerState.LINKED else self._backoff.attempts
 
     @property
     def exhausted(self) -> bool:
@@ -129,17 +131,27 @@ class Dialer:
             return
         self._cancel_timer()
         self.state = DialerState.LINKED
-        self._backoff.ready()
+        self._linked_at = self._clock.seconds()
         self.last_error = None
         attempt, self._attempt = self._attempt, None
         if attempt is not None and not link.is_outcome_of(attempt):
             attempt.cancel()
             self._waiting.fire()
 
-    def lost(self) -> None:
-        """The link is gone: dial again soon, both ends not at the same moment."""
-        if self.state is DialerState.LINKED:
+    def lost(self, failure: Exception | None = None) -> None:
+        """The link is gone: dial again soon, both ends not at the same moment; or later, if it was of no use.
+
+        :param failure: why it was of no use: the peer has refused it, say. If that comes soon the link was but another
+            failed attempt, and those before it count on.
+        """
+        if self.state is not DialerState.LINKED:
+            return
+        if failure is None or self._clock.seconds() - self._linked_at > self._settings.backoff_cap:
+            self._backoff.ready()
+        if failure is None:
             self._wait(self._rng.uniform(0.0, self._settings.backoff_first))
+        else:
+            self._retry(failure)
 
     def stop(self) -> None:
         """Give up for ever."""
@@ -160,15 +172,25 @@ class Dialer:
         self._cancel_timer()
         self.state = DialerState.DIALING
         self._attempt = attempt = self._dial()
-        _ = attempt.addCallbacks(self._succeeded, self._attempt_failed)
+        _ = attempt.addCallbacks(
+            lambda protocol: self._succeeded(attempt, protocol), lambda failure: self._attempt_failed(attempt, failure)
+        )
 
-    def _succeeded(self, protocol: PeerProtocol) -> None:
+    def _is_former(self, attempt: Deferred[PeerProtocol]) -> bool:
+        """Tell whether an attempt has ended when another one was under way already."""
+        return self._attempt is not None and self._attempt is not attempt
+
+    def _succeeded(self, attempt: Deferred[PeerProtocol], protocol: PeerProtocol) -> None:
+        if self._is_former(attempt):
+            return
         self._attempt = None
         if self.state is DialerState.DIALING:  # nobody has told us: it was not known that this is the peer
             self.linked(protocol)
         self._waiting.fire()
 
-    def _attempt_failed(self, failure: Failure) -> None:
+    def _attempt_failed(self, attempt: Deferred[PeerProtocol], failure: Failure) -> None:
+        if self._is_former(attempt):  # its link broke before it stood at both ends, and has waited for another one
+            return
         self._attempt = None
         if self.state is not DialerState.DIALING:  # linked by another connection, or stopped, meanwhile
             self._waiting.fire()
@@ -176,16 +198,19 @@ class Dialer:
         error = failure.value if isinstance(failure.value, Exception) else LinkLost(repr(failure.value))
         if isinstance(error, CancelledError):
             error = LinkLost("the attempt was given up")
+        self._retry(error)
+        self._waiting.fire()
+
+    def _retry(self, error: Exception) -> None:
+        """Dial again when it is time, after an attempt or a link that an error has ended."""
         self.last_error = error
-        now = self._clock.seconds()
         if isinstance(error, Rejected) and error.code == RejectCode.SELF:
             self.stop()
         else:
-            at_least = self._at_least(error)
+            now, at_least = self._clock.seconds(), self._at_least(error)
             self._not_before = now + at_least
             self._wait(self._backoff.failed(now, at_least=at_least))
         self._failed(error)
-        self._waiting.fire()
 
     def _at_least(self, error: Exception) -> float:
         if not isinstance(error, Rejected):

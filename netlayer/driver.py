@@ -75,6 +75,7 @@ class Driver(Protocol):
         self._abort_timer: IDelayedCall | None = None
         self._patience: IDelayedCall | None = None  # for the first PONG
         self.linked_at = 0.0  # by the clock of the reactor; of no meaning before that
+        self.refusal: Rejected | None = None  # with which the other end has ended the connection
 
     # ---- Twisted's callbacks
 
@@ -479,6 +480,8 @@ class Driver(Protocol):
             reason = RemoteProtocolError("the other end claims to be this node itself")
         if isinstance(reason, RemoteProtocolError):
             self.factory.violated(self, reason)
+        elif isinstance(reason, Rejected) and not self.has_refused:
+            self.refusal = reason
         self._leave_transport(abort)
         goodbye = self._connection.goodbye_received
         unknown: tuple[int, ...] = ()
@@ -494,8 +497,9 @@ class Driver(Protocol):
             self.factory.attempt_failed(self, reason)
         attempt, remote = self._attempt, self._remote
         if attempt is not None and not attempt.outcome.called:
-            another_may_come = remote is not None and remote.await_link(attempt.outcome)
-            if not another_may_come:
+            if remote is not None and remote.await_link(attempt.outcome):  # on another connection, in time
+                attempt.fail_after(self.factory.settings.timeout, self._clock, reason)
+            else:
                 attempt.failed(reason)
         self._probes.end(alive=False)
 

@@ -85,6 +85,7 @@ class Joining:
         self._answered = answered
         self._silent = silent
         self._registered: set[Driver] = set()  # the bootstraps that list this node
+        self._corrected: set[Driver] = set()  # those that were told another address since the last renewal
         self._timers: dict[Driver, IDelayedCall] = {}  # of all that are linked
         self._waiting = Waiters()  # to be joined
         self._stopped = False
@@ -121,15 +122,22 @@ class Joining:
         wanted = [wanted for record in records if (wanted := self._learn(record)) is not None]
         if isinstance(news, Registered):
             self._renew_later(bootstrap)
-            if news.observed is not None and self._seen_at(bootstrap, news.observed.host):
+            is_news = news.observed is not None and self._seen_at(bootstrap, news.observed.host)
+            if is_news and bootstrap not in self._corrected:  # at once, but once only until the next renewal
+                self._corrected.add(bootstrap)
                 self._ask(bootstrap)
         self._answered(wanted)
         if self._registered:
             self._waiting.fire()
 
+    def is_registered(self, bootstrap: Driver) -> bool:
+        """Tell whether a bootstrap node has answered on a link."""
+        return bootstrap in self._registered
+
     def lost(self, bootstrap: Driver) -> None:
         """The link to a bootstrap node is gone."""
         self._registered.discard(bootstrap)
+        self._corrected.discard(bootstrap)
         timer = self._timers.pop(bootstrap, None)
         if timer is not None:
             timer.cancel()
@@ -193,6 +201,7 @@ class Joining:
 
     def _renew(self, bootstrap: Driver) -> None:
         self._set_timer(bootstrap, self._factory.settings.lease_renewal, self._renew)
+        self._corrected.discard(bootstrap)
         self._ask(bootstrap)
 
     def _set_timer(self, bootstrap: Driver, delay: float, call: Callable[[Driver], None]) -> None:
@@ -235,7 +244,7 @@ class Joining:
                 return wanted
             elif wanted.reason is not Reason.ASKED:  # whoever has asked may have had enough before it is linked
                 return wanted
-        on_their_way = sum(wanted.dialer.state is not DialerState.LINKED for wanted in self._wanted)
+        on_their_way = sum(w.dialer.state is not DialerState.LINKED and not w.is_away for w in self._wanted)
         if len(factory.links()) + on_their_way >= factory.settings.max_connections:
             return None
         return self.want_met(record)

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 
 from twisted.internet.defer import CancelledError, DeferredList
 
-from netlayer.addresses import Address, is_loopback
+from netlayer.addresses import Address, leads_home, literal_address
 from netlayer.dialing import Dialer
 from netlayer.directory import Directory
 from netlayer.driver import Driver
@@ -121,12 +121,13 @@ class Membership(LinkObserver):
         """A link is gone. A peer that did not say goodbye is wanted back."""
         record = protocol.record
         self.factory.log.info("peer {peer} lost: {reason}", peer=record.node_id, reason=reason)
+        unused = None if self.joining.is_registered(protocol) else reason
         self.joining.lost(protocol)
         if self._seen_by is protocol:
             self._seen_by = None
         if self._stopped:
             return
-        self.wanted.lost(protocol)
+        self.wanted.lost(protocol, unused=unused)
         met = [wanted for wanted in self.wanted.of_link(protocol) if wanted.reason is Reason.MET]
         latest = self.directory.get(record.node_id)
         lost = [self.factory.dialable(record, protocol)] if reason.goodbye is None and not met else []
@@ -206,7 +207,9 @@ class Membership(LinkObserver):
 
         If several see it at different ones, the first counts for as long as it is linked.
         """
-        if self._advertise is not None or not self._listening.on_all_interfaces or is_loopback(host):
+        if self._advertise is not None or not self._listening.on_all_interfaces:
+            return False
+        if leads_home(host) or literal_address(host) is None:
             return False
         if self._seen_by not in (None, bootstrap):
             return False
@@ -229,9 +232,11 @@ class Membership(LinkObserver):
             self._give_up(wanted)
 
     def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
-        """One attempt and all its retries have failed."""
-        if wanted.node_id is not None or wanted.fingerprint is not None:
-            self.factory.remotes.fail_unwritten(wanted.node_id, wanted.fingerprint, error)
+        """One attempt and all its retries have failed. Packets go on to wait if the peer is tried elsewhere, too."""
+        for remote in self.factory.remotes.unlinked(wanted.node_id, wanted.fingerprint):
+            others = self.wanted.of(remote.node_id, remote.fingerprint)
+            if not any(other.may_answer for other in others if other is not wanted):
+                remote.fail_unwritten(error)
         self._give_up(wanted)
 
     def _give_up(self, wanted: Wanted) -> None:

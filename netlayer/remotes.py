@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from netlayer.errors import DeliveryError
 from netlayer.remote import Remote
 
 __all__ = ["Remotes"]
@@ -76,11 +75,6 @@ class Remotes:
         """Return where packets wait for a peer that is not linked: under its id, and under its key."""
         found = [self._by_id.get(node_id) if node_id is not None else None, self._by_key.get(fingerprint or b"")]
         return [remote for remote in dict.fromkeys(found) if remote is not None and remote.link is None]
-
-    def fail_unwritten(self, node_id: int | None, fingerprint: bytes | None, error: DeliveryError) -> None:
-        """Fail the packets to an unreachable peer that were never written."""
-        for remote in self.unlinked(node_id, fingerprint):
-            remote.fail_unwritten(error)
 
     def forget(self, remote: Remote) -> None:
         """Drop a peer of which nothing is left to lose."""

@@ -67,10 +67,12 @@ class Sending:
         if remote is not None and remote.link is not None and not remote.link.is_parting:
             return remote
         wanted = self._wanted.of(node_id, remote.fingerprint if remote is not None else None)
+        is_leaving = remote is not None and remote.link is not None  # whom nobody has configured is not wanted then
         record = self._directory.get(node_id)
         if not wanted and record is not None and record.addresses:
             wanted = [w for w in [self._joining.want_met(record)] if w is not None]
-        if address is not None and str(address) not in [w.address for w in wanted]:
+        dialed = [w.address for w in wanted if w.reason is not Reason.MET or not is_leaving]
+        if address is not None and str(address) not in dialed:
             endpoint = client_endpoint(self._factory.reactor, address)
             asked = Wanted(Reason.ASKED, str(address), endpoint, expected_id=node_id)
             # The packet wakes the dialer: an attempt may fail at once, and nobody would wait for it yet.

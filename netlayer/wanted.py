@@ -67,6 +67,16 @@ class Wanted:
         return self.fingerprint == protocol.fingerprint or self.dialer.has_dialed(protocol)
 
     @property
+    def is_away(self) -> bool:
+        """Whether an attempt has failed, and it is not linked since."""
+        return self.dialer.state is not DialerState.LINKED and self.dialer.attempts > 0
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether it is linked or dialed, and has not failed all retries, nor asked to be left alone for long."""
+        return not self.dialer.exhausted and self.dialer.refusal is None
+
+    @property
     def reported(self) -> bool:
         """Whether the log says that it can't be reached."""
         return bool(self.told)

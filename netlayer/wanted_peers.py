@@ -15,7 +15,7 @@ from netlayer.addresses import Address
 from netlayer.config import Settings
 from netlayer.dialing import Dialer, DialerState, is_final
 from netlayer.driver import Driver
-from netlayer.errors import DeliveryError, JoinRefused, PeerIdentityMismatch, PeerUnreachable, Rejected, shown
+from netlayer.errors import DeliveryError, JoinRefused, LinkLost, PeerIdentityMismatch, PeerUnreachable, Rejected, shown
 from netlayer.factory import PeerFactory
 from netlayer.peer import PeerProtocol
 from netlayer.wanted import Reason, Wanted, client_endpoint, met_key
@@ -73,7 +73,6 @@ class WantedPeers:
             wanted.dialer.stop()
             return wanted
         self._wanted[key] = wanted
-        self._drop_superfluous()
         wanted.dialer.start(delay)
         return wanted
 
@@ -117,7 +116,7 @@ class WantedPeers:
         for wanted in self.of_link(protocol):
             if not wanted.dialer.has_dialed(protocol):
                 self.follow(wanted, said)
-            self._learn(wanted, protocol)
+            self._learn(wanted, protocol, knows_key=self._is_proven(wanted, protocol))
             wanted.dialer.linked(protocol)
             if wanted.reason is Reason.ASKED:  # its place is taken by the peer that was met
                 self.drop(wanted)
@@ -134,12 +133,17 @@ class WantedPeers:
             wanted.address = str(addresses[0])
             wanted.endpoint = client_endpoint(self._factory.reactor, addresses[0])
 
-    def lost(self, protocol: Driver) -> None:
-        """A link is gone. A peer that was met is wanted back from now on, for as long as such peers are."""
+    def lost(self, protocol: Driver, *, unused: LinkLost | None = None) -> None:
+        """A link is gone. A peer that was met is wanted back from now on, for as long as such peers are.
+
+        One that has ended the link by a refusal is dialed as after any other refusal.
+
+        :param unused: why it is gone, if it leads to a bootstrap node that has not answered any registration on it.
+        """
         for wanted in self.of_link(protocol):
             if wanted.until is not None:
                 wanted.until = self.wanted_until(ephemeral=wanted.ephemeral)
-            wanted.dialer.lost()
+            wanted.dialer.lost(protocol.refusal or (unused if wanted.reason is Reason.BOOTSTRAP else None))
 
     def wanted_until(self, *, ephemeral: bool) -> float:
         """Return until when a peer that is met now is wanted; one with an ephemeral key, until its lease has ended."""
@@ -218,14 +222,21 @@ class WantedPeers:
             self._discovered(wanted, protocol)
         return protocol
 
-    def _learn(self, wanted: Wanted, protocol: Driver) -> None:
+    def _is_proven(self, wanted: Wanted, protocol: Driver) -> bool:
+        """Tell whether more than a claim to its id speaks for a link's being that of a wanted peer."""
+        if wanted.reason is Reason.MET or wanted.leads_to(protocol):
+            return True
+        return self._factory.claims.standing(protocol.record, protocol.succession).ticket is not None
+
+    def _learn(self, wanted: Wanted, protocol: Driver, *, knows_key: bool = True) -> None:
         said = protocol.introduction
         wanted.is_mistaken = wanted.reason is Reason.BOOTSTRAP and not protocol.is_bootstrap
         wanted.node_id = said.node_id
         if wanted.reason is Reason.MET:
             wanted.expected_id = said.node_id  # nobody has configured another one
-        wanted.fingerprint = protocol.fingerprint
-        wanted.ephemeral = said.ephemeral or wanted.is_mistaken  # a bootstrap node there will have another key
+        if knows_key:
+            wanted.fingerprint = protocol.fingerprint
+            wanted.ephemeral = said.ephemeral or wanted.is_mistaken  # a bootstrap node there will have another key
         wanted.refused = None
         if wanted.is_mistaken:
             return
@@ -265,6 +276,8 @@ class WantedPeers:
                 n=dialer.attempts,
                 retries=retries,
             )
+        if dialer.attempts == 1:
+            self._drop_superfluous()
 
     def _exhausted(self, wanted: Wanted, error: Exception, why: str) -> None:
         """Report a peer that all attempts have failed to reach; most are tried on, silently."""
@@ -300,10 +313,12 @@ class WantedPeers:
         )
 
     def _drop_superfluous(self) -> None:
-        """Forget the peers that were met longest ago when there are too many."""
-        met = [wanted for wanted in self._wanted.values() if wanted.reason is Reason.MET]
-        for wanted in met[: max(0, len(met) - self._settings.max_wanted)]:
+        """Forget the peers that were met longest ago when too many are away."""
+        away = [wanted for wanted in self._wanted.values() if wanted.reason is Reason.MET and wanted.is_away]
+        for wanted in away[: max(0, len(away) - self._settings.max_wanted)]:
+            attempts = wanted.dialer.attempts
             self.drop(wanted)
+            self._unreachable(wanted, PeerUnreachable(wanted.node_id, attempts, "too many peers are away"))
 
 
 def _kind(error: Exception) -> tuple[str, bool]:

@@ -74,6 +74,69 @@ class DialerTestCase(SynchronousTestCase):
         self.assertEqual(self.dialer.next_attempt is not None, timers == 1)
 
 
+class UselessLinkTests(DialerTestCase):
+    """Links that are of no use are failed attempts, if they end soon."""
+
+    def test_refused_soon(self) -> None:
+        """Links that the peer refuses at once are tried ever more slowly, and are told of like attempts."""
+        self.dialer.start()
+        for attempts in (1, 2, 3):
+            self.link()
+            self.assertEqual(self.dialer.attempts, 0, "while the link stands")
+            self.clock.advance(1.0)
+            refusal = Rejected(RejectCode.NOT_READY, "")
+            self.dialer.lost(refusal)
+            self.assertEqual(self.failures[-1], (DialerState.WAITING, attempts, refusal))
+            self.clock.advance(2.0 ** (attempts - 1) - 0.1)
+            self.check(DialerState.WAITING, dials=attempts, timers=1)
+            self.clock.advance(0.2)
+            self.check(DialerState.DIALING, dials=attempts + 1, timers=0)
+        self.assertIs(self.dialer.last_error, refusal)
+
+    def test_asked_to_wait(self) -> None:
+        """What the peer asks for with its refusal holds for a link, too."""
+        self.dialer.start()
+        self.link()
+        self.dialer.lost(Rejected(RejectCode.FULL, "", 30.0))
+        self.clock.advance(29.0)
+        self.check(DialerState.WAITING, dials=1, timers=1)
+
+    def test_refused_late(self) -> None:
+        """A link that stood for long was of use: counting begins anew."""
+        self.dialer.start()
+        self.fail_attempt()
+        self.clock.advance(1.0)
+        self.link()
+        self.clock.advance(SETTINGS.backoff_cap + 1.0)
+        self.dialer.lost(Rejected(RejectCode.NOT_READY, ""))
+        self.assertEqual(self.failures[-1][1], 1)
+
+    def test_lost(self) -> None:
+        """A link that merely breaks is made again soon."""
+        self.dialer.start()
+        self.fail_attempt()
+        self.clock.advance(1.0)
+        self.link()
+        self.dialer.lost()
+        self.clock.advance(SETTINGS.backoff_first)
+        self.check(DialerState.DIALING, dials=3, timers=0)
+        self.assertEqual((self.dialer.attempts, len(self.failures)), (0, 1))
+
+    def test_former_attempt(self) -> None:
+        """The outcome of an attempt whose link broke before it stood at both ends is not that of the next attempt."""
+        self.dialer.start()
+        first = self.attempts[0]
+        self.dialer.linked(Link(first))  # type: ignore[arg-type]
+        self.dialer.lost()
+        self.dialer.wake()
+        tried = self.dialer.when_tried()
+        first.errback(LinkLost("the other connection, too"))
+        self.check(DialerState.DIALING, dials=2, timers=0)
+        self.assertNoResult(tried)
+        self.dialer.stop()
+        self.assertEqual(self.cancelled, [self.attempts[1]])
+
+
 class StateTests(DialerTestCase):
     def test_start(self) -> None:
         """A dialer dials when it is started, or after the delay that it is given."""

@@ -288,13 +288,19 @@ class ReasonTests(WantedTestCase):
         self.assertEqual((len(list(self.wanted)), len(endpoint.attempts)), (1, 1))
 
     def test_too_many(self) -> None:
-        """Of too many peers that were met the ones met first are forgotten."""
+        """Of too many peers that were met and are away the ones met first are forgotten; their packets fail."""
         self.node.settings = self.factory(9, max_wanted=3).settings
-        wanted = WantedPeers(self.reactor, self.node, unreachable=lambda wanted, error: None)
-        for number in range(5):
-            wanted.add(number, Wanted(Reason.MET, f"somewhere:{number}", Endpoint()))
-        wanted.add("configured", Wanted(Reason.CONFIGURED, "somewhere:9", Endpoint()))
-        self.assertEqual([w.address for w in wanted], [f"somewhere:{number}" for number in (2, 3, 4, 9)])
+        lost: list[str] = []
+        wanted = WantedPeers(self.reactor, self.node, unreachable=lambda wanted, error: lost.append(wanted.address))
+        endpoints = [Endpoint() for _ in range(6)]
+        for number, endpoint in enumerate(endpoints[:5]):
+            wanted.add(number, Wanted(Reason.MET, f"somewhere:{number}", endpoint))
+        wanted.add("configured", Wanted(Reason.CONFIGURED, "somewhere:5", endpoints[5]))
+        self.assertEqual(len(list(wanted)), 6, "whoever is dialed for the first time may be there")
+        for endpoint in endpoints:
+            endpoint.fail()
+        self.assertEqual([w.address for w in wanted], [f"somewhere:{number}" for number in (2, 3, 4, 5)])
+        self.assertEqual(lost, ["somewhere:0", "somewhere:1"])
         wanted.stop()
 
     def test_stopped(self) -> None:
