@@ -6,6 +6,7 @@ caller could have sent is a protocol error. Nothing is ever pickled or evaluated
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -25,8 +26,20 @@ MAX_DEPTH = 64
 #: Encoded bytes of a structured value at most: its objects take up to 70 times as much memory.
 MAX_STRUCTURED = 1024 * 1024
 
+#: Numbers among the keys of one dict at most. Unlike those of text their hashes are known to everybody: whoever chooses
+#: a hundred thousand of them well keeps Python busy for half a minute, and a thousand for some milliseconds.
+MAX_NUMBERS = 1024
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+#: Where a map may begin that has as many keys.
+_LARGE_MAP = re.compile(rb"\xde[\x04-\xff]|\xdf")
+_ARRAY_OF_32, _MAP_OF_16, _MAP_OF_32 = b"\xdd", 0xDE, 0xDF
+#: The first bytes of arrays and maps, and of the keys that are numbers.
+_NESTED = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
+_NUMBER = frozenset([*range(0x80), *range(0xCA, 0xD4), *range(0xE0, 0x100)])
 
 
 def encode_value(data: Any, *, max_packet: int) -> tuple[int, bytes]:
@@ -68,6 +81,8 @@ def decode_value(tag: int, payload: bytes) -> Any:
         if tag == TAG_MSGPACK:
             if len(payload) > MAX_STRUCTURED:
                 raise RemoteProtocolError(f"a structured value of {len(payload)} bytes, limit {MAX_STRUCTURED}")
+            if _LARGE_MAP.search(payload):
+                _check_keys(payload, 0)
             value = _decode(payload)
             if type(value) is bytes or type(value) is str:
                 raise RemoteProtocolError("bytes and text have tags of their own")
@@ -87,6 +102,30 @@ def _encode_text(text: str) -> bytes:
         raise UnsupportedData("", "text with a lone surrogate is not Unicode") from None
 
 
+def _check_keys(payload: bytes | msgspec.Raw, depth: int) -> None:
+    """Raise UnsupportedData if a map has too many numbers as keys, without making a dict of it."""
+    view = memoryview(payload)
+    count, body = 0, 0
+    if view[0] == _MAP_OF_16 or view[0] == _MAP_OF_32:
+        body = 3 if view[0] == _MAP_OF_16 else 5
+        count = int.from_bytes(view[1:body], "big")
+        if 2 * count > len(view):
+            return  # it is cut off, as the decoder will tell
+        items = _split(b"".join((_ARRAY_OF_32, (2 * count).to_bytes(4, "big"), view[body:])))
+    elif 0x80 <= view[0] <= 0x8F:
+        items = _split(b"".join((_ARRAY_OF_32, (2 * (view[0] & 0x0F)).to_bytes(4, "big"), view[1:])))
+    elif view[0] in _NESTED:
+        items = _split(payload)
+    else:
+        return
+    if count > MAX_NUMBERS and sum(memoryview(key)[0] in _NUMBER for key in items[::2]) > MAX_NUMBERS:
+        raise UnsupportedData("", f"a dict has at most {MAX_NUMBERS} numbers as keys")
+    if depth < MAX_DEPTH:  # what is deeper is refused for that
+        for item in items:
+            if memoryview(item)[0] in _NESTED and _LARGE_MAP.search(item):
+                _check_keys(item, depth + 1)
+
+
 def _check(value: Any, depth: int) -> None:
     """Raise UnsupportedData unless exact types, ranges and depth are what the wire can carry.
 
@@ -102,6 +141,8 @@ def _check(value: Any, depth: int) -> None:
     elif kind is list or kind is dict:
         if depth == MAX_DEPTH:
             raise UnsupportedData("", f"lists and dicts may be nested at most {MAX_DEPTH} deep")
+        if kind is dict and len(value) > MAX_NUMBERS and sum(type(key) in (int, float) for key in value) > MAX_NUMBERS:
+            raise UnsupportedData("", f"a dict has at most {MAX_NUMBERS} numbers as keys")
         where: object = None
         try:
             if kind is list:

@@ -9,6 +9,7 @@ import decimal
 import enum
 import fractions
 import math
+import time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netlayer.errors import NetlayerError, PacketTooLarge, RemoteProtocolError, UnsupportedData
 from netlayer.wire.payload import (
     MAX_DEPTH,
+    MAX_NUMBERS,
     MAX_STRUCTURED,
     TAG_BYTES,
     TAG_MSGPACK,
@@ -289,6 +291,48 @@ class HostileTests(SynchronousTestCase):
         damaged = bytearray(payload)
         damaged[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
         self.assertHarmless(tag, bytes(damaged))
+
+    def test_crowded_maps(self) -> None:
+        """A dict has so many numbers as keys at most, however deep it is; a hostile one is not even made."""
+        for made in (int, float, lambda number: -number):
+            most = {made(number): None for number in range(MAX_NUMBERS)}
+            more = {**most, made(MAX_NUMBERS): None}
+            for wrap in (
+                lambda value: value,
+                lambda value: [1, {"x": [value]}],
+                lambda value: {**dict.fromkeys("abc"), 1: value},
+            ):
+                self.assertTrue(same(decode_value(*encode_value(wrap(most), max_packet=MIB)), wrap(most)))
+                error = self.assertRaises(UnsupportedData, encode_value, wrap(more), max_packet=MIB)
+                self.assertIn("a dict has at most 1024 numbers as keys", str(error))
+                self.assertRefused(TAG_MSGPACK, msgspec.msgpack.encode(wrap(more)), "at most 1024 numbers as keys")
+        words = {str(number): {number: number} for number in range(20000)}
+        self.assertTrue(same(decode_value(*encode_value(words, max_packet=MIB)), words))
+        mixed = {**dict.fromkeys(map(str, range(2000))), **dict.fromkeys(range(MAX_NUMBERS))}
+        self.assertTrue(same(decode_value(*encode_value(mixed, max_packet=MIB)), mixed))
+
+    def test_many_numbers(self) -> None:
+        """Keys among which a dict could look for long are refused in a time that grows with their bytes alone."""
+        keys = [number << 40 for number in range(60_000)]
+        payload = (
+            b"\xdf" + len(keys).to_bytes(4, "big") + b"".join(msgspec.msgpack.encode(key) + b"\xc0" for key in keys)
+        )
+        began = time.process_time()
+        self.assertRefused(TAG_MSGPACK, payload, "at most 1024 numbers as keys")
+        self.assertLess(time.process_time() - began, 1.0)
+
+    def test_cut_off_maps(self) -> None:
+        """A large map that is cut off, or that claims more than there can be, is refused as any other."""
+        whole = msgspec.msgpack.encode({str(number): number for number in range(1500)})
+        for payload in (
+            whole[:-1],
+            whole[:2],
+            b"\xdf",
+            b"\xdf\xff\xff\xff\xff",
+            b"\xdf\xff\xff\xff\xff\x01",
+            b"\xde\xff\xff" + b"\x01" * 5,
+        ):
+            self.assertRefused(TAG_MSGPACK, payload)
 
     def test_extensions(self) -> None:
         """Types that no caller can send do not reach a handler."""
