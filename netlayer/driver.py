@@ -304,8 +304,8 @@ class Driver(Protocol):
 
     def _probe(self) -> Deferred[bool]:
         """Ask for a sign of life; fires with whether there was one."""
-        alive = self._probes.add()
-        self._ping()
+        alive = self._probes.add(self._connection.ping(self._clock.seconds()))
+        self._act()
         return alive
 
     def _send_soon(self) -> None:
@@ -384,8 +384,8 @@ class Driver(Protocol):
                 self.factory.introduced(self)
             case Linked():
                 self._linked()
-            case Pong():
-                self._probes.end(alive=True)
+            case Pong(opaque):
+                self._probes.answered(opaque)
                 self._link_stands()
             case Goodbye():
                 pass  # its code stands in the reason of peer_lost

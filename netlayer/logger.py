@@ -61,7 +61,7 @@ def configure_logging(path: str | PathLike[str] | None = "network.log", level: i
 def begin_script_logging() -> None:
     """Log as a plain script does, unless something else was configured or a test runner looks after it."""
     global _begun
-    if not _configured and not _under_test_runner():
+    if not _configured and not under_test_runner():
         configure_logging()
     if not _begun:
         _begun = True
@@ -104,7 +104,7 @@ def _route(event: LogEvent) -> None:
         _others(event)
 
 
-def _under_test_runner() -> bool:
+def under_test_runner() -> bool:
     main = sys.modules.get("__main__")
     package = getattr(main, "__package__", None) or ""
     known = "_pytest" in sys.modules or "twisted.trial.runner" in sys.modules or package.startswith("unittest")

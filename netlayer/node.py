@@ -201,7 +201,8 @@ class Node(Generic[Mode]):
         A bootstrap node that is away is no error: the node goes on trying, and ``status.joined`` is False. A start that
         fails, or is interrupted, shuts the node down.
 
-        :returns: the node's status; a broadcast on the next line reaches every node that was up.
+        :returns: the node's status; a broadcast on the next line reaches every node that the first bootstrap
+            node to answer has told of.
         :raises ListenError: when the address is taken.
         :raises JoinRefused: when a bootstrap node refuses this node for good.
         :raises AlreadyStarted: when the node was started before; NodeStopped, when it was shut down.

@@ -61,7 +61,11 @@ class PeerProtocol(Driver):
         return remote.when_drained() if remote is not None else succeed(None)
 
     def disconnect(self) -> None:
-        """Say goodbye: packets in flight get their receipts, then the connection closes. It ends the session."""
+        """Say goodbye: packets in flight get their receipts, then the connection closes. It ends the session.
+
+        It keeps nobody out: both ends forget where the other one is, until a bootstrap node tells of it again or
+        somebody sends to its address. A configured peer and a bootstrap node are dialed again soon.
+        """
         self._goodbye("disconnect")
 
     # ---- hooks, for subclasses

@@ -19,7 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from netlayer.errors import LocalProtocolError
-from netlayer.logger import begin_script_logging, called_by_test
+from netlayer.logger import begin_script_logging, called_by_test, under_test_runner
 from netlayer.monotonic import run_on_monotonic_time
 
 __all__ = [
@@ -204,8 +204,13 @@ def require_blocking_allowed() -> None:
 
 
 def _by_script(caller: FrameType | None) -> bool:
-    """Tell whether a frame belongs to the script that this process runs, and no test has called it."""
+    """Tell whether a frame belongs to the script that this process runs, and no test has called it.
+
+    A thread that does nothing but start a node counts as the script's; executors serve others, asyncio's loop say.
+    """
     main = sys.modules.get("__main__")
+    if caller is not None and caller.f_globals is vars(threading):
+        return not under_test_runner()
     return caller is not None and main is not None and caller.f_globals is main.__dict__ and not called_by_test(caller)
 
 

@@ -381,6 +381,23 @@ class LinkTests(MemoryTestCase):
         self.successResultOf(sent)
         self.assertEqual(b.application, [(1, "ready"), (1, "x")])
 
+    def test_former_sign_of_life(self) -> None:
+        """A PONG that was under way when a peer was asked for a sign of life is none, if the peer is gone by then."""
+        a, b = self.factory(1), self.factory(2)
+        pump = self.link(a, b)
+        link = a.links()[0]
+        link._ping()
+        pump.pump()
+        self.reactor.advance(0)
+        answer = pump.serverIO.getOutBuffer()
+        self.assertTrue(answer)
+        alive = link._probe()
+        pump.clientIO.getOutBuffer()  # nobody is there any more
+        pump.client.dataReceived(answer)
+        self.assertNoResult(alive)
+        self.cut(pump)
+        self.assertFalse(self.successResultOf(alive))
+
     def test_evicted_before_hello(self) -> None:
         """A key that loses its id loses every connection, also one that has proven it and said nothing yet."""
         bootstrap = BootstrapFactory(self.reactor, node_id=1)

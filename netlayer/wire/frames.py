@@ -41,7 +41,8 @@ class FrameDecoder:
     @property
     def waiting(self) -> int:
         """How many bytes were fed and not taken out."""
-        return len(self._chunk) - self._position + (self._filled if self._partial is not None else 0)
+        begun = 4 + self._filled if self._partial is not None else 0  # its length was taken out already
+        return len(self._chunk) - self._position + begun
 
     def feed(self, data: bytes) -> None:
         """Take the next chunk."""

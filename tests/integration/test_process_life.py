@@ -38,6 +38,15 @@ class EndTests(ScriptTestCase):
         self.assertRegex(self.script.err, rf"\A{WAITS[1:-1]}\n\Z")
         self.assert_goodbye()
 
+    @script(NODE + "t = threading.Thread(target=node.start_node); t.start(); t.join()")
+    def test_end_after_a_thread(self) -> None:
+        """A node that a thread was told to start is the script's, too."""
+        self.script.read(WAITS, stream="err")
+        self.assertIsNone(self.script.process.poll())
+        self.script.interrupt()
+        self.assertEqual(self.script.wait(within=PROMPT), 0)
+        self.assert_goodbye()
+
     @script(NODE + "node.start_node(); node.shutdown(); print('done')")
     def test_shutdown(self) -> None:
         """A script that shuts its node down ends by itself, silently."""

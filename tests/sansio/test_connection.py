@@ -723,6 +723,19 @@ class LivenessTests(ConnectionTestCase):
         self.pair = Pair().link()
         self.us, self.peer = self.pair.sides
 
+    def test_drip(self) -> None:
+        """A frame has its time from its first byte, also if that of its header comes a byte at a time."""
+        side = Pair().link().listener
+        began, frame = side.now, (2000).to_bytes(4, "big") + bytes([MessageType.DATA, 0, 0])
+        side.receive(frame[:3])
+        for byte in (frame[3:4], frame[4:6], frame[6:7], bytes(1), bytes(1), bytes(1)):
+            side.wait(6.0)
+            side.said()
+            if side.closed is None:
+                side.receive(byte)
+        self.assertIn("a frame took more than 30 s", str(side.closed))
+        self.assertEqual(side.now - began, 36.0)
+
     def test_idle(self) -> None:
         """An idle link stays up, by a PING and a PONG now and then."""
         before = self.us.connection.bytes_sent
