@@ -41,6 +41,7 @@ from netlayer.handling import in_handler
 from netlayer.identity import Identity
 from netlayer.interfaces import IIdentity
 from netlayer.known_peers import KnownPeers
+from netlayer.lookups import FewLookups
 from netlayer.nodelog import NodeLog
 from netlayer.peer import PeerProtocol
 from netlayer.remote import Remote
@@ -150,6 +151,7 @@ class PeerFactory(Factory):
         self.protocol = protocol  # type: ignore[assignment] # Twisted declares too narrow a kind of callable
         self.clock = reactor  # what protocols need of it
         self.reactor = reactor  # what endpoints need of it
+        self.hearsay_reactor: Any = FewLookups(reactor)  # likewise, where others have told of an address
         self.identity: IIdentity = identity if identity is not None else Identity.generate()
         self.settings = settings if settings is not None else Settings()
         self.rng: random.Random = rng if rng is not None else random.SystemRandom()

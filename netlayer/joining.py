@@ -157,7 +157,7 @@ class Joining:
         if not record.addresses:
             return None
         address = Address(record.addresses[0].host, record.addresses[0].port)
-        endpoint = client_endpoint(self._factory.reactor, address)
+        endpoint = client_endpoint(self._factory.hearsay_reactor, address)
         wanted = Wanted(Reason.MET, str(address), endpoint, expected_id=record.node_id)
         wanted.fingerprint, wanted.ephemeral = record.fingerprint, record.ephemeral
         wanted.until = self._wanted.wanted_until(ephemeral=record.ephemeral)

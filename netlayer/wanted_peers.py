@@ -131,7 +131,7 @@ class WantedPeers:
         addresses = [Address(each.host, each.port) for each in record.addresses]
         if wanted.reason is Reason.MET and addresses and wanted.address not in map(str, addresses):
             wanted.address = str(addresses[0])
-            wanted.endpoint = client_endpoint(self._factory.reactor, addresses[0])
+            wanted.endpoint = client_endpoint(self._factory.hearsay_reactor, addresses[0])
 
     def lost(self, protocol: Driver, *, unused: LinkLost | None = None) -> None:
         """A link is gone. A peer that was met is wanted back from now on, for as long as such peers are.

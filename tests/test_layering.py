@@ -22,9 +22,9 @@ LAYERS = (
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
     " sansio.streams sansio.succession sansio.tickets sansio.violations",
-    "interfaces stores stores.memory stores.file stores.sqlite alarm waiters certificate data_directory known_peers"
-    " claims tls plaintext identity strangers acceptor attempt remote remotes handling probing driver gate peer factory"
-    " bootstrap",
+    "interfaces stores stores.memory stores.file stores.sqlite alarm lookups waiters certificate data_directory"
+    " known_peers claims tls plaintext identity strangers acceptor attempt remote remotes handling probing driver gate"
+    " peer factory bootstrap",
     "dialing directory joining listening membership sending wanted wanted_peers",
     "services",
     "monotonic reactor_thread logger node bootstrap_node",
