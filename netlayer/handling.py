@@ -105,12 +105,12 @@ def _awaited(result: object, run: Handling) -> Deferred[Any] | None:
         return Deferred.fromCoroutine(_steps(result, run))
     if isinstance(result, Failure):
         return fail(result)
-    if asyncio.isfuture(result):
+    if asyncio.isfuture(result) and _in_asyncio():
         return Deferred.fromFuture(result)
     if isinstance(result, (Generator, AsyncGenerator)):
         raise TypeError("a handler with yield does nothing: make it async def without yield, or decorate it")
-    if isinstance(result, concurrent.futures.Future):
-        raise TypeError("a handler's work in a thread is waited for by deferToThread, or as a future of asyncio's")
+    if asyncio.isfuture(result) or isinstance(result, concurrent.futures.Future):
+        raise TypeError("a handler's work in another thread is waited for by deferToThread, which returns a Deferred")
     if not isinstance(result, Deferred):
         return None
     before = _last_runs.get(result)

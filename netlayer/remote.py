@@ -209,7 +209,7 @@ class Remote:
         """Have a Deferred fire with the link, which another connection is or may become; return whether one may."""
         if not self.connections:
             return False
-        self._tell_linked.append(linked)
+        self._tell_linked = [*(each for each in self._tell_linked if not each.called), linked]  # some had enough
         if self.link is not None and self.link.is_link:
             self.tell_linked()
         return True
