@@ -31,13 +31,13 @@ class Handling:
     :ivar factory: whose handler it is, or None when it has finished.
     :ivar is_running: whether the handler is running right now, instead of waiting for something.
     :ivar passes_on: whether another run waits for the result of the same Deferred, behind this one.
-    :ivar failure: what has become of its Deferred, which does not tell it any more.
+    :ivar failure: how its Deferred has failed, which does not tell it any more; in words, as the error may hold it.
     """
 
     factory: PeerFactory | None = None
     is_running: bool = True
     passes_on: bool = False
-    failure: Failure | None = None
+    failure: str | None = None
 
 
 _handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
@@ -115,7 +115,7 @@ def _awaited(result: object, run: Handling) -> Deferred[Any] | None:
         return None
     before = _last_runs.get(result)
     if before is not None and before.failure is not None:
-        return fail(before.failure)
+        return fail(RuntimeError(f"the Deferred has failed before: {before.failure}"))
     if before is not None:
         before.passes_on = True
     _last_runs[result] = run
@@ -151,7 +151,7 @@ def _handler_finished(result: object, run: Handling, protocol: Driver, packet: D
     if run.passes_on:
         return result
     if isinstance(result, Failure):
-        run.failure = result
+        run.failure = _words(result)
     return None
 
 
@@ -164,6 +164,10 @@ def _handler_failed(protocol: Driver, packet: DataPacket, failure: Failure) -> s
             peer=packet.sender_id,
             level=LogLevel.error,
         )
+    return _words(failure)
+
+
+def _words(failure: Failure) -> str:
     return f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
@@ -340,8 +341,36 @@ class LinkTests(MemoryTestCase):
             if number == 0:
                 b.links()[0].written.errback(ValueError("the disk is full"))
                 self.settle()
-            self.assertIn("the disk is full", str(self.failureResultOf(sent, HandlerFailed).value))
-        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
+            self.assertIn("ValueError: the disk is full", str(self.failureResultOf(sent, HandlerFailed).value))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError, RuntimeError)), 3)
+
+    def test_failed_deferreds_are_forgotten(self) -> None:
+        """Nothing is kept of a Deferred that has failed once nobody has it, whatever its error holds."""
+
+        class Failing(Diary):
+            def packet_received(self, packet: DataPacket) -> Deferred[None]:
+                handled: Deferred[None] = Deferred()
+                handled.addErrback(lambda failure: failure)  # the error's traceback holds the Deferred
+                returned.append(weakref.ref(handled))
+                self.factory.clock.callLater(0.1, self.break_down, handled)
+                return handled
+
+            def break_down(self, handled: Deferred[None]) -> None:
+                try:
+                    raise ValueError("the disk is full")
+                except ValueError:
+                    handled.errback()
+
+        returned: list[weakref.ref[Deferred[None]]] = []
+        a, b = self.factory(1), self.factory(2, Failing)
+        self.patch(b.log, "failure", lambda *args, **fields: None)  # Twisted keeps what it logs until somebody reads it
+        self.link(a, b)
+        sent = [a.links()[0].send_packet(number, confirm=True) for number in range(3)]
+        self.pass_time(1.0)
+        for each in sent:
+            self.failureResultOf(each, HandlerFailed)
+        gc.collect()
+        self.assertEqual([reference() for reference in returned], [None] * 3)
 
     def test_results_that_are_none(self) -> None:
         """What a handler returns for work whose end nobody would see is an error of its own, not success."""
