@@ -92,7 +92,7 @@ def check_endpoint(description: str, *, dialed: bool) -> None:
     port, least = int(named.get("port") or plain[-1 if dialed else 0]), int(dialed)
     if not least <= port <= 65535:
         raise ConfigurationError(f"a port is a whole number from {least} to 65535, not {port}")
-    host = endpoint_host(description) if not dialed else named["host"] if "host" in named else plain[0]
+    host = named.get("host", *plain[:1]) if dialed else endpoint_host(description)
     if dialed and not host:
         raise ConfigurationError("the host is missing")
     try:

@@ -6,10 +6,9 @@ whether anybody still waits or not. The others are for the application, and for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
+from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IResolutionReceiver
 from zope.interface import directlyProvides, implementer, providedBy
 
 __all__ = ["FewLookups"]
@@ -69,12 +68,7 @@ class _Resolver:
         self._resolver = resolver
 
     def resolveHostName(
-        self,
-        resolutionReceiver: IResolutionReceiver,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[IAddress]] | None = None,
-        transportSemantics: str = "TCP",
+        self, resolutionReceiver: IResolutionReceiver, hostName: str, *arguments: Any, **options: Any
     ) -> IHostResolution:
         """Look a name up, or find no address at once."""
         if not self._lookups.begin():
@@ -83,9 +77,7 @@ class _Resolver:
             resolutionReceiver.resolutionComplete()
             return nothing
         receiver = _Receiver(self._lookups, resolutionReceiver)
-        found: IHostResolution = self._resolver.resolveHostName(
-            receiver, hostName, portNumber, addressTypes, transportSemantics
-        )
+        found: IHostResolution = self._resolver.resolveHostName(receiver, hostName, *arguments, **options)
         return found
 
 

@@ -279,10 +279,9 @@ class PeerService(Service):
             if allowlist is not None and allowlist.is_empty:
                 self.factory.log.warn("the allowlist names nobody: no node can link until it does")
             await self._membership.start(patient=patient)
-        except NodeStopped:  # by whoever has stopped it meanwhile
-            raise
         except Exception:
-            await self.stop()
+            if self._stopping is None:  # else it was stopped meanwhile, and whoever did that sees to the rest
+                await self.stop()
             raise
         if self._stopping is not None:
             raise NodeStopped

@@ -25,8 +25,8 @@ class Resolver:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    def resolveHostName(self, receiver: Any, name: str, port: int = 0, types: Any = None, semantics: str = "") -> Any:
-        self.asked.append((receiver, name, port))
+    def resolveHostName(self, receiver: Any, name: str, portNumber: int = 0) -> Any:
+        self.asked.append((receiver, name, portNumber))
         receiver.resolutionBegan(self)
         return self
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from netlayer.errors import ConfigurationError, NetlayerError
 from netlayer.sansio.registry import Binding, Holdings
 from netlayer.sansio.tickets import MAX_SIGNERS, key_fingerprint
 
-__all__ = ["BINDINGS_FILE", "BindingFile", "DamagedFile", "WantedBinding", "move_aside"]
+__all__ = ["BINDINGS_FILE", "BindingFile", "DamagedFile", "WantedBinding", "move_aside", "require_openable"]
 
 #: The name of the file in the data directory of a bootstrap node.
 BINDINGS_FILE = "bindings.sqlite"
@@ -78,6 +78,28 @@ class _About(NamedTuple):
     network: str
     changes: int
     rows: bytes  # the digests of all rows, combined
+
+
+def require_openable(path: Path, *, network: str) -> None:
+    """Find out, at little cost, whether a file of bindings can be opened and is a network's.
+
+    That it is damaged shows when it is read as a whole.
+
+    :raises ConfigurationError: when it can't, or is another network's.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY)) as database:
+            found = database.execute("SELECT network FROM about").fetchone()
+    except sqlite3.Error as error:
+        if "unable to open" in str(error):
+            raise ConfigurationError(f"file of bindings {path}: {error}") from None
+        return
+    if found is not None and found[0] != network:
+        raise _another_network(path, found[0])
+
+
+def _another_network(path: Path, network: str) -> ConfigurationError:
+    return ConfigurationError(f"file of bindings {path} is that of the network {network!r}")
 
 
 class BindingFile:
@@ -196,7 +218,7 @@ class BindingFile:
         self.holdings()
         about = self._about()
         if network is not None and about.network != network:
-            raise ConfigurationError(f"file of bindings {self.path} is that of the network {about.network!r}")
+            raise _another_network(self.path, about.network)
         marked = self._read_mark()
         if marked is not None and marked[0] == about.name and marked[1] > about.changes:
             raise DamagedFile(f"it has seen {about.changes} changes, and its mark says that there were {marked[1]}")

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from netlayer.errors import ConfigurationError, ListenError
 from netlayer.identity import Identity
 from netlayer.monotonic import run_on_monotonic_time
 from netlayer.services import BootstrapService, PeerService
-from netlayer.stores.file import BINDINGS_FILE, BindingFile, DamagedFile
+from netlayer.stores.file import BINDINGS_FILE, require_openable
 from netlayer.strangers import OTHER_FILES
 from netlayer.tap.options import NodeOptions
 
@@ -53,8 +54,10 @@ def make_service(options: NodeOptions, reactor: Any, kind: type[PeerService]) ->
     parent = getattr(options, "parent", None) or {}
     try:
         data_dir = _data_directory(options["data-dir"], parent.get("uid"), parent.get("gid"))
-        if data_dir is not None and issubclass(kind, BootstrapService):
-            _as_user(parent.get("uid"), parent.get("gid"), _try_bindings, data_dir, options["network"])
+        bindings = data_dir.path / BINDINGS_FILE if data_dir is not None else None
+        if bindings is not None and issubclass(kind, BootstrapService) and bindings.exists():
+            look = partial(require_openable, bindings, network=options["network"])
+            _as_user(parent.get("uid"), parent.get("gid"), look)
         service = kind(
             reactor,
             node_id=options["id"],
@@ -195,17 +198,6 @@ def _as_user(uid: int | None, gid: int | None, call: Callable[..., T], *argument
         return call(*arguments)
     done: T = runAsEffectiveUser(uid, _group_of(uid) if gid is None else gid, call, *arguments)
     return done
-
-
-def _try_bindings(data_dir: DataDirectory, network: str) -> None:
-    """Find out whether a bootstrap node can open the bindings that it has.
-
-    :raises ConfigurationError: when it can't.
-    """
-    path = data_dir.path / BINDINGS_FILE
-    if path.exists():
-        with suppress(DamagedFile):  # which the node moves aside
-            BindingFile(path, network=network).close()
 
 
 def _group_of(uid: int) -> int:

@@ -30,13 +30,18 @@ MAX_STRUCTURED = 1024 * 1024
 #: a hundred thousand of them well keeps Python busy for half a minute, and a thousand for some milliseconds.
 MAX_NUMBERS = 1024
 
+_TOO_DEEP = f"lists and dicts may be nested at most {MAX_DEPTH} deep"
+_TOO_MANY_NUMBERS = f"a dict has at most {MAX_NUMBERS} numbers as keys"
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 #: Where a map may begin that has as many keys.
 _LARGE_MAP = re.compile(rb"\xde[\x04-\xff]|\xdf")
-_ARRAY_OF_32, _MAP_OF_16, _MAP_OF_32 = b"\xdd", 0xDE, 0xDF
+#: The first bytes of maps, and how many bytes stand in front of the first key.
+_MAP_HEADS = {**dict.fromkeys(range(0x80, 0x90), 1), 0xDE: 3, 0xDF: 5}
+_ARRAY_OF_32 = b"\xdd"
 #: The first bytes of arrays and maps, and of the keys that are numbers.
 _NESTED = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 _NUMBER = frozenset([*range(0x80), *range(0xCA, 0xD4), *range(0xE0, 0x100)])
@@ -102,28 +107,30 @@ def _encode_text(text: str) -> bytes:
         raise UnsupportedData("", "text with a lone surrogate is not Unicode") from None
 
 
-def _check_keys(payload: bytes | msgspec.Raw, depth: int) -> None:
-    """Raise UnsupportedData if a map has too many numbers as keys, without making a dict of it."""
-    view = memoryview(payload)
-    count, body = 0, 0
-    if view[0] == _MAP_OF_16 or view[0] == _MAP_OF_32:
-        body = 3 if view[0] == _MAP_OF_16 else 5
-        count = int.from_bytes(view[1:body], "big")
+def _check_keys(container: bytes | msgspec.Raw, depth: int) -> None:
+    """Raise UnsupportedData if a map has too many numbers as keys, without making a dict of it.
+
+    :param container: an encoded array or map; anything else has no keys.
+    """
+    view = memoryview(container)
+    head = view[0]
+    if head not in _NESTED:
+        return
+    if depth == MAX_DEPTH:
+        raise UnsupportedData("", _TOO_DEEP)
+    if head in _MAP_HEADS:
+        body = _MAP_HEADS[head]
+        count = int.from_bytes(view[1:body], "big") if body > 1 else head & 0x0F
         if 2 * count > len(view):
             return  # it is cut off, as the decoder will tell
         items = _split(b"".join((_ARRAY_OF_32, (2 * count).to_bytes(4, "big"), view[body:])))
-    elif 0x80 <= view[0] <= 0x8F:
-        items = _split(b"".join((_ARRAY_OF_32, (2 * (view[0] & 0x0F)).to_bytes(4, "big"), view[1:])))
-    elif view[0] in _NESTED:
-        items = _split(payload)
+        if count > MAX_NUMBERS and sum(memoryview(key)[0] in _NUMBER for key in items[::2]) > MAX_NUMBERS:
+            raise UnsupportedData("", _TOO_MANY_NUMBERS)
     else:
-        return
-    if count > MAX_NUMBERS and sum(memoryview(key)[0] in _NUMBER for key in items[::2]) > MAX_NUMBERS:
-        raise UnsupportedData("", f"a dict has at most {MAX_NUMBERS} numbers as keys")
-    if depth < MAX_DEPTH:  # what is deeper is refused for that
-        for item in items:
-            if memoryview(item)[0] in _NESTED and _LARGE_MAP.search(item):
-                _check_keys(item, depth + 1)
+        items = _split(container)
+    for item in items:
+        if memoryview(item)[0] in _NESTED and _LARGE_MAP.search(item):
+            _check_keys(item, depth + 1)
 
 
 def _check(value: Any, depth: int) -> None:
@@ -140,9 +147,9 @@ def _check(value: Any, depth: int) -> None:
             raise UnsupportedData("", "an int has to lie within -2^63 and 2^64 - 1")
     elif kind is list or kind is dict:
         if depth == MAX_DEPTH:
-            raise UnsupportedData("", f"lists and dicts may be nested at most {MAX_DEPTH} deep")
+            raise UnsupportedData("", _TOO_DEEP)
         if kind is dict and len(value) > MAX_NUMBERS and sum(type(key) in (int, float) for key in value) > MAX_NUMBERS:
-            raise UnsupportedData("", f"a dict has at most {MAX_NUMBERS} numbers as keys")
+            raise UnsupportedData("", _TOO_MANY_NUMBERS)
         where: object = None
         try:
             if kind is list:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.errors import NetlayerError, PacketTooLarge, RemoteProtocolError, UnsupportedData
+from netlayer.wire import payload as module
 from netlayer.wire.payload import (
     MAX_DEPTH,
     MAX_NUMBERS,
@@ -310,6 +311,15 @@ class HostileTests(SynchronousTestCase):
         self.assertTrue(same(decode_value(*encode_value(words, max_packet=MIB)), words))
         mixed = {**dict.fromkeys(map(str, range(2000))), **dict.fromkeys(range(MAX_NUMBERS))}
         self.assertTrue(same(decode_value(*encode_value(mixed, max_packet=MIB)), mixed))
+
+    def test_crowded_and_too_deep(self) -> None:
+        """Where a map is nested too deep it is refused for that, before a dict is made of it."""
+        crowded = msgspec.msgpack.encode(dict.fromkeys(range(5000)))
+        self.patch(module, "_decode", lambda encoded: self.fail("it was decoded"))
+        for level in (b"\x91", b"\x81\x01"):
+            self.assertRefused(TAG_MSGPACK, level * 63 + crowded, "at most 1024 numbers as keys")
+            for depth in (64, 65, 200):
+                self.assertRefused(TAG_MSGPACK, level * depth + crowded, "at most 64 deep")
 
     def test_many_numbers(self) -> None:
         """Keys among which a dict could look for long are refused in a time that grows with their bytes alone."""
