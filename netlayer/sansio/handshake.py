@@ -22,6 +22,8 @@ class Introduction:
 
     :ivar boot: made at random at process start; tells a restart from a reconnect.
     :ivar window: bytes without a receipt that it takes on a link.
+    :ivar features: what it speaks beyond version 1.
+    :ivar links: how many peers it is linked to, bootstraps left out; None if it does not tell.
     """
 
     node_id: int
@@ -34,6 +36,8 @@ class Introduction:
     addresses: tuple[NetAddress, ...] = ()
     ticket: Ticket | None = None
     agent: str = ""
+    features: tuple[str, ...] = ()
+    links: int | None = None
 
 
 _TOLD = tuple(field.name for field in attrs.fields(Introduction))

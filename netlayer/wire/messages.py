@@ -20,7 +20,10 @@ __all__ = [
     "DATA_HEADER_SIZE",
     "FINAL_CODES",
     "FIRST_OPTIONAL_TYPE",
+    "MAX_FEATURES",
     "MAX_RECORDS",
+    "MAX_REFERRALS",
+    "MAX_REFERRAL_ADDRESSES",
     "MAX_TEXT",
     "MIN_MAX_FRAME",
     "MIN_MAX_PACKET",
@@ -40,6 +43,7 @@ __all__ = [
     "Ping",
     "Pong",
     "Record",
+    "Referral",
     "Register",
     "Registered",
     "Reject",
@@ -67,6 +71,12 @@ MAX_TEXT = 200
 #: Records in one message at most. With eight literal addresses and a P-256 ticket each they fit the smallest frame;
 #: with long host names they may not, and then their sender takes fewer.
 MAX_RECORDS = 64
+
+#: Features that one introduction tells of at most, so that it fits its frame with every field full.
+MAX_FEATURES = 32
+
+#: Peers that one refusal refers to at most, and the addresses of each.
+MAX_REFERRALS, MAX_REFERRAL_ADDRESSES = 8, 3
 
 #: The least that a node may announce: a frame of 64 KiB of payload, so that every control message fits one.
 MIN_MAX_FRAME = 65536 + 3
@@ -158,6 +168,8 @@ _FrameLimit = Annotated[int, Meta(ge=MIN_MAX_FRAME, le=2**31)]
 _PacketLimit = Annotated[int, Meta(ge=MIN_MAX_PACKET, le=2**31)]
 _Proof = Annotated[bytes, Meta(max_length=64)]
 _PublicKey = Annotated[bytes, Meta(max_length=256)]
+_Feature = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[a-z0-9-]+\Z")]
+_Features = Annotated[tuple[_Feature, ...], Meta(max_length=MAX_FEATURES)]
 
 
 class NetAddress(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -201,8 +213,23 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
 _Records = Annotated[tuple[Record, ...], Meta(max_length=MAX_RECORDS)]
 
 
+class Referral(msgspec.Struct, array_like=True, frozen=True):
+    """A peer that may have room, as a node tells of it that has none."""
+
+    node_id: _NodeId
+    fingerprint: _Fingerprint
+    addresses: Annotated[tuple[NetAddress, ...], Meta(max_length=MAX_REFERRAL_ADDRESSES)]
+
+
+_Referrals = Annotated[tuple[Referral, ...], Meta(max_length=MAX_REFERRALS)]
+
+
 class Hello(msgspec.Struct, array_like=True, frozen=True):
-    """The dialer's first word: who it is and what it can do."""
+    """The dialer's first word: who it is and what it can do.
+
+    :ivar features: what it speaks beyond version 1, by short names; the fields of :class:`Welcome` say the same.
+    :ivar links: how many peers it is linked to, bootstraps left out; None if it does not tell. 0 asks to be let in.
+    """
 
     version_min: _U32
     version_max: _U32
@@ -218,6 +245,8 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     ticket: Ticket | None = None
     proof: _Proof = b""
     agent: _Text = ""
+    features: _Features = ()
+    links: _U32 | None = None
 
 
 class Welcome(msgspec.Struct, array_like=True, frozen=True):
@@ -237,14 +266,20 @@ class Welcome(msgspec.Struct, array_like=True, frozen=True):
     observed: NetAddress | None = None
     proof: _Proof = b""
     agent: _Text = ""
+    features: _Features = ()
+    links: _U32 | None = None
 
 
 class Reject(msgspec.Struct, array_like=True, frozen=True):
-    """A refusal; the connection is closed behind it."""
+    """A refusal; the connection is closed behind it.
+
+    :ivar referrals: peers that may have room, if this one has none.
+    """
 
     code: _Code
     text: _Text = ""
     retry_after: _Seconds | None = None
+    referrals: _Referrals = ()
 
 
 class Select(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -281,10 +316,14 @@ class Pong(msgspec.Struct, frozen=True, gc=False):
 
 
 class Goodbye(msgspec.Struct, array_like=True, frozen=True):
-    """No packet follows; what is in flight is still handled and receipted."""
+    """No packet follows; what is in flight is still handled and receipted.
+
+    :ivar retry_after: seconds after which another link makes sense, or None if nothing is said of that.
+    """
 
     code: _Code
     text: _Text = ""
+    retry_after: _Seconds | None = None
 
 
 class Ack(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -18,6 +18,7 @@ from netlayer.wire.frames import HEADER_SIZE, MAX_HANDSHAKE_FRAME
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
     FIRST_OPTIONAL_TYPE,
+    MAX_FEATURES,
     MAX_RECORDS,
     MIN_MAX_FRAME,
     MIN_MAX_PACKET,
@@ -35,6 +36,7 @@ from netlayer.wire.messages import (
     Ping,
     Pong,
     Record,
+    Referral,
     Register,
     Registered,
     Reject,
@@ -88,6 +90,10 @@ address_lists = st.lists(addresses, max_size=8).map(tuple)
 tickets = st.builds(Ticket, networks, numbers, fingerprints, booleans, u64, u64, keys, st.binary(max_size=80))
 records = st.builds(Record, numbers, fingerprints, address_lists, u64, booleans, st.none() | tickets)
 record_lists = st.lists(records, max_size=3).map(tuple)
+features = st.lists(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=16), max_size=32).map(tuple)
+referrals = st.lists(
+    st.builds(Referral, numbers, fingerprints, st.lists(addresses, max_size=3).map(tuple)), max_size=3
+).map(tuple)
 introduction = {
     "network": networks,
     "node_id": numbers,
@@ -101,15 +107,17 @@ introduction = {
     "ticket": st.none() | tickets,
     "proof": st.binary(max_size=64),
     "agent": texts,
+    "features": features,
+    "links": st.none() | u32,
 }
 opaques = st.binary(min_size=8, max_size=8)
 arrays: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, version_min=u32, version_max=u32, **introduction),
     st.builds(Welcome, version=u32, observed=st.none() | addresses, **introduction),
-    st.builds(Reject, codes, texts, st.none() | seconds),
+    st.builds(Reject, codes, texts, st.none() | seconds, referrals),
     st.builds(Select, u64, numbers, u64, numbers, numbers),
     st.builds(Selected, u64, numbers, u64, numbers, numbers),
-    st.builds(Goodbye, codes, texts),
+    st.builds(Goodbye, codes, texts, st.none() | seconds),
     st.builds(Ack, numbers),
     st.builds(Done, numbers),
     st.builds(Nack, numbers, texts),
@@ -295,6 +303,8 @@ class SizesTests(SynchronousTestCase):
             "ticket": msgspec.structs.replace(self.ticket, signer=b"k" * 256, signature=b"s" * 80),
             "proof": b"p" * 64,
             "agent": "a" * 200,
+            "features": ("f" * 16,) * MAX_FEATURES,
+            "links": 2**32 - 1,
         }
         hello = Hello(version_min=2**32 - 1, version_max=2**32 - 1, **full)
         welcome = Welcome(version=2**32 - 1, observed=self.longest, **full)
@@ -361,6 +371,7 @@ class SpecificationTests(SynchronousTestCase):
             "Address": NetAddress,
             "Ticket": Ticket,
             "Record": Record,
+            "Referral": Referral,
             "HELLO": Hello,
             "WELCOME": Welcome,
             "REJECT": Reject,

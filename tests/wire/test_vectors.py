@@ -33,6 +33,7 @@ from netlayer.wire.messages import (
     Ping,
     Pong,
     Record,
+    Referral,
     Register,
     Registered,
     Reject,
@@ -70,6 +71,7 @@ NESTED: dict[str, type[msgspec.Struct]] = {
     "observed": NetAddress,
     "ticket": Ticket,
     "records": Record,
+    "referrals": Referral,
 }
 
 
