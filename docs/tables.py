@@ -113,7 +113,7 @@ class End:
 
     def send_to(self, other: End) -> None:
         """Have everything arrive that this end has to say."""
-        data = self.connection.data_to_send()
+        data = self.connection.data_to_send(0.0)
         self.connection.after_sending()
         other.connection.receive_data(data, 0.0)
 

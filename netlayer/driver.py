@@ -455,7 +455,7 @@ class Driver(Protocol):
             self._flushing = None
         connection = self._connection
         while not self._full and connection.state is not State.CLOSED:
-            data = connection.data_to_send()
+            data = connection.data_to_send(self._clock.seconds())
             if data:
                 self.transport.write(data)
                 if self._full or len(data) >= PIECE or connection.is_parting:
@@ -512,7 +512,7 @@ class Driver(Protocol):
             return
         self.transport.unregisterProducer()
         self._full = False
-        data = self._connection.data_to_send()
+        data = self._connection.data_to_send(self._clock.seconds())
         if data:
             self.transport.write(data)
         self.transport.loseConnection()

@@ -193,9 +193,9 @@ class UnknownPeer(DeliveryError):
 
 @attrs.define(slots=False, eq=False, repr=False)
 class PeerUnreachable(DeliveryError):
-    """The peer could not be linked; the packet was never written.
+    """The peer could not be linked, or no link brings the packet through; it was not handled.
 
-    :ivar attempts: how many times it was dialed; 0 if it could not be dialed at all.
+    :ivar attempts: how many times the peer was dialed, or the packet was begun; 0 if it could not be dialed at all.
     :ivar reason: why the last attempt failed.
     """
 
@@ -228,10 +228,13 @@ class PeerLost(DeliveryError):
     """The session with the peer ended while the packet was under way: its outcome is unknown.
 
     :ivar reason: why the session ended.
+    :ivar processes: how many processes of the peer were given the packet and have ended without a receipt for it, if
+        that is why it was given up; else 0.
     """
 
     peer_id: int | None
     reason: str
+    processes: int = 0
 
     def __str__(self) -> str:
         return f"{_peer(self.peer_id)} was lost ({self.reason}); the packet may or may not have been handled"

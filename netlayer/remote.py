@@ -108,7 +108,8 @@ class Remote:
 
         done: Deferred[None] = Deferred(cancel)
         packet.waiter = done
-        packet.deadline = self._clock.seconds() + self._settings.delivery_timeout
+        packet.patience = self._settings.delivery_timeout
+        packet.deadline = self._clock.seconds() + packet.patience
         self.submit(packet)
         return done
 

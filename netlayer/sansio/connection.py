@@ -13,11 +13,13 @@ from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import LocalNode, RemoteNode, judge_hello, judge_welcome
 from netlayer.sansio.liveness import FrameTimer, Liveness, Pings, Verdict
+from netlayer.sansio.pacing import Pacing
 from netlayer.sansio.proof import Channel
 from netlayer.sansio.states import CARRIES, LEGAL, TAKES_DATA, State
 from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, FrameDecoder
 from netlayer.wire.messages import (
     Ack,
+    Arriving,
     Done,
     Goodbye,
     Hello,
@@ -89,6 +91,8 @@ class Connection:
         self._pong: bytes | None = None  # the last PING only: a flood of them costs one answer
         self._register: Register | None = None  # the last one of a chunk only, for the same reason
         self._pings = Pings()
+        self._pacing = Pacing()
+        self._speaks = False  # whether a sign of life leaves with the next bytes
         self._liveness: Liveness | None = None
         self._deadline: float | None = now + settings.timeout  # of the handshake, later of the farewell
         self._frame_timer = FrameTimer(settings.frame_timeout)
@@ -165,9 +169,9 @@ class Connection:
 
     def ping(self, now: float) -> bytes:
         """Ask for a sign of life; return the eight bytes that its PONG will carry."""
-        opaque = self._pings.next(now)
-        self._say(Ping(opaque))
-        return opaque
+        ping = self._next_ping(now)
+        self._say(ping)
+        return ping.opaque
 
     def say(self, message: Register | Registered | Peers) -> None:
         """Send a message between a node and a bootstrap; without effect when the link is ending."""
@@ -215,6 +219,8 @@ class Connection:
         self.bytes_received += len(data)
         if self._liveness is not None:
             self._liveness.heard(now)
+            if self._delivery is not None:
+                self._delivery.heard(now)
         self._frames.feed(data)
         events = self._take_frames(now)
         waiting = self._frames.waiting
@@ -222,7 +228,7 @@ class Connection:
             self._frame_timer.received(self.bytes_received - waiting, waiting, now)
         return events
 
-    def data_to_send(self) -> bytes:
+    def data_to_send(self, now: float) -> bytes:
         """Return what to write next, about 64 KiB at most, or b"" if there is nothing.
 
         While the transport is full it is not called, and everything stays where it is bounded: packets in their
@@ -240,9 +246,15 @@ class Connection:
                 self._receipts_due, self._receipts_at = False, None
                 out += [encode_message(receipt) for receipt in delivery.receipts()]
             if delivery.has_frames:
-                self._add_frames(delivery, out)
+                self._add_frames(delivery, out, now)
+        if self._speaks:
+            self._speaks = False
+            if not out:
+                out.append(encode_message(self._arriving() or self._next_ping(now)))
         if not out:
             return b""
+        if self._liveness is not None:
+            self._liveness.spoke(now)
         data = out[0] if len(out) == 1 else b"".join(out)
         self.bytes_sent += len(data)
         return data
@@ -279,12 +291,14 @@ class Connection:
         if self._liveness is not None and self._frame_timer.is_over(now):
             return self._close(LinkLost(f"a frame took more than {self._settings.frame_timeout:g} s"), abort=True)
         if self._liveness is not None and self._liveness.deadline <= now:
-            verdict = self._liveness.deadline_reached(now)
+            verdict = self._liveness.deadline_reached(now, arriving=self._arriving() is not None)
             if verdict is Verdict.DEAD:
                 self._control.clear()
                 return self._close(LinkLost(f"silent for {self._settings.dead_after:g} s"), abort=True)
             if verdict is Verdict.ASK:
                 self.ping(now)
+            elif verdict is Verdict.SPEAK:
+                self._speaks = True
         return []
 
     # ---- private: messages
@@ -330,8 +344,11 @@ class Connection:
                 return self._part() if self.is_parting else []
             case Ping():
                 self._pong = message.opaque
+            case Arriving():
+                assert self._delivery is not None
+                self._delivery.arriving_received(message, now)
             case Pong():
-                return [message] if self._pings.answered(message.opaque, now) else []
+                return self._ponged(message, now)
             case Hello():
                 self._hello = message
                 return self._introduced(message, judge_hello(self.local, message, self._channel))
@@ -403,14 +420,38 @@ class Connection:
         if role != "bootstrap":
             raise RemoteProtocolError(f"{type(message).__name__} where no bootstrap node is concerned")
 
-    def _add_frames(self, delivery: Delivery, out: list[bytes]) -> None:
-        """Add packets to what is sent, about as much as is handed to the transport at once."""
-        room = PIECE - sum(map(len, out))
-        while room > 0 and (frame := delivery.next_frame()) is not None:
+    def _add_frames(self, delivery: Delivery, out: list[bytes], now: float) -> None:
+        """Add packets to what is sent, about as much as is handed to the transport at once and the way has room for."""
+        pacing = self._pacing
+        room = min(PIECE - sum(map(len, out)), pacing.room)
+        while room > 0 and (frame := delivery.next_frame(now)) is not None:
             out.append(frame)
             room -= len(frame)
+            pacing.written += len(frame)
             if frame[4] == _DATA:
                 self.packets_sent += 1
+        if pacing.is_mark_due:
+            out.append(encode_message(self._next_ping(now)))
+
+    def _next_ping(self, now: float) -> Ping:
+        """Return a PING whose PONG tells that everything before it was read."""
+        number = self._delivery.last_number if self._delivery is not None else 0
+        return Ping(self._pings.next(now, self._pacing.mark(number)))
+
+    def _ponged(self, message: Pong, now: float) -> list[Event]:
+        answered = self._pings.answered(message.opaque, now)
+        if answered is None:
+            return []
+        mark, took = answered
+        self._pacing.confirmed(mark, took)
+        if self._delivery is not None and self.state in CARRIES:
+            self._delivery.arrived(mark.number, now)
+        return [message]
+
+    def _arriving(self) -> Arriving | None:
+        """Return how much has come of a packet that is arriving; bytes of a frame that is not whole count, too."""
+        arriving = self._delivery.arriving if self._delivery is not None and self.state in CARRIES else None
+        return arriving and Arriving(arriving.number, arriving.size + self._frames.waiting)
 
     # ---- private: the end
 

@@ -27,17 +27,17 @@ from netlayer.sansio.load import PACKET_OVERHEAD, NodeLoad
 from netlayer.sansio.reassembly import Reassembly
 from netlayer.sansio.send_queue import SendQueue
 from netlayer.sansio.session import MAX_FIRST, Session
-from netlayer.sansio.streams import OutgoingPacket, OutgoingStream
+from netlayer.sansio.streams import OutgoingPacket
+from netlayer.sansio.writer import PacketWriter, Terms
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
     MIN_MAX_FRAME,
     Ack,
+    Arriving,
     Done,
     Flag,
-    MessageType,
     Nack,
     Select,
-    encode_data,
 )
 from netlayer.wire.payload import decode_value
 
@@ -45,8 +45,10 @@ __all__ = ["Delivery"]
 
 S = TypeVar("S", bound=Select)
 
-# Members of an IntEnum are slow to find and to pack, and packets are many.
-_DATA, _DATA_PART = int(MessageType.DATA), int(MessageType.DATA_PART)
+#: Links in a row that may break inside of one packet: what comes next is not chance.
+MAX_BREAKS = 3
+
+# Members of an IntEnum are slow to find, and packets are many.
 _BROADCAST, _REDELIVERED, _RECEIPT_NOW = int(Flag.BROADCAST), int(Flag.REDELIVERED), int(Flag.RECEIPT_NOW)
 _KNOWN_FLAGS = _BROADCAST | _REDELIVERED | _RECEIPT_NOW
 
@@ -57,9 +59,8 @@ class Delivery:
     Packets that end are collected; :meth:`take_settled` hands them over, and the driver tells whoever waits.
 
     :ivar settled: the packets that :meth:`take_settled` would return.
-    :ivar queue_limit: bytes from which on packets are refused, or those of handlers from twice as many on. More than
-        two windows can't be in flight, so no more may wait; a peer that has not told its window is taken to have the
-        same as this node.
+    :ivar queue_limit: bytes from which on packets are refused, or those of handlers from twice as many on. A peer that
+        has not told its window is taken to have the same as this node.
     :ivar can_dial: tells whether this node has an address of the peer. If not, what was never written fails when the
         session ends.
     """
@@ -83,14 +84,11 @@ class Delivery:
         self._queue = SendQueue(load)
         self.settled = self._queue.settled
         self._forget_at: float | None = now + settings.session_timeout
-        # the present link
-        self._attached = False
-        self._accepts_new = False
-        self._window = settings.window
         self.queue_limit = min(settings.queue_limit // 2, settings.window)
-        self._max_packet = settings.max_packet
-        self._part_size = settings.buffer_size
-        self._part_from = 0  # how much of the packet at the cursor was written
+        self._writer: PacketWriter | None = None  # of the connection in use
+        self._accepts_new = False  # whether that may begin what waits in the queue
+        self._progress_at = now  # when more of what was written is known to have reached the peer
+        self._arriving: tuple[int, int] | None = None  # the packet that is on its way, and what has come of it
         self._reassembly = Reassembly(settings=settings, load=load)
 
     # ---- the sender's side
@@ -98,17 +96,20 @@ class Delivery:
     def submit(self, packet: OutgoingPacket) -> int:
         """Queue a packet and return its number.
 
-        What handlers send may fill the other half of both limits: if requests could fill the queues of both ends, their
-        handlers would find no room for the replies without which they can't finish.
+        What handlers send may fill the other half of both limits, and a packet in flight that is larger than the window
+        counts as one window: if requests could fill the queues of both ends, their handlers would find no room for the
+        replies without which they can't finish.
 
         :raises QueueFull: when the queue is at its limit, or is the longest while the node is at its own.
         :raises PacketTooLarge: when the peer takes no packets of this size.
         """
-        if len(packet.payload) > self._max_packet:
-            raise PacketTooLarge(len(packet.payload), self._max_packet)
+        max_packet = self._writer.terms.max_packet if self._writer is not None else self._settings.max_packet
+        if len(packet.payload) > max_packet:
+            raise PacketTooLarge(len(packet.payload), max_packet)
         queued, limit, node_limit = self._queue.queued, self.queue_limit, self._settings.node_queue_limit // 2
         if packet.from_handler:
             limit, node_limit = limit * 2, node_limit * 2
+            queued -= self.session.outgoing.excess if self.session is not None else 0
         if queued >= limit:
             raise QueueFull(self.peer_id, queued, limit)
         if self._load.queued >= node_limit and self._load.is_longest(self._queue):
@@ -130,44 +131,24 @@ class Delivery:
     @property
     def has_frames(self) -> bool:
         """Whether there is something to send, with room in the window or without."""
-        if self.session is None or not self._attached:
-            return False
-        outgoing = self.session.outgoing
-        return outgoing.cursor < outgoing.next or (self._accepts_new and bool(self._queue.waiting))
+        return self._writer is not None and self._writer.has_frames(accepts_new=self._accepts_new)
 
-    def next_frame(self) -> bytes | None:
-        """Return the next frame of packets, or None while there is nothing to send or no room in the window."""
-        session = self.session
-        if session is None or not self._attached:
-            return None
-        outgoing = session.outgoing
-        if self._part_from == 0:
-            if not self._accepts_new and outgoing.cursor == outgoing.next:
-                return None
-            room = self._window * 2 if self._load.handlers else self._window
-            if outgoing.in_flight >= room:
-                return None
-        packet = outgoing.to_resend() or self._take_from_queue(outgoing)
-        if packet is None:
-            return None
-        packet.written = True
-        start, payload = self._part_from, packet.payload
-        end = start + self._part_size
-        if end < len(payload):
-            self._part_from = end
-            return encode_data(_DATA_PART, packet.flags, packet.tag, payload[start:end])
-        self._part_from = 0
-        outgoing.wrote(packet)
-        return encode_data(_DATA, packet.flags, packet.tag, payload[start:] if start else payload)
+    def next_frame(self, now: float) -> bytes | None:
+        """Return the next frame of packets, or None while there is nothing to send, or nothing may be begun."""
+        return self._writer.next_frame(now, accepts_new=self._accepts_new) if self._writer is not None else None
+
+    def heard(self, now: float) -> None:
+        """Note that bytes of the peer came."""
+        if self._writer is not None:
+            self._writer.heard_at = now
 
     @property
     def has_begun(self) -> bool:
         """Whether packets that were begun, on this link or an earlier one, are not written whole yet."""
-        outgoing = self.session.outgoing if self.session else None
-        return outgoing is not None and outgoing.cursor < outgoing.next
+        return self.session is not None and self.session.outgoing.has_begun
 
     def receipt_received(self, message: Ack | Done | Nack) -> None:
-        """Settle the packets that a receipt names.
+        """Settle the packets that a receipt names. It tells how fast handlers are, and is no sign of progress.
 
         :raises RemoteProtocolError: when the receipt names a packet that was not sent.
         """
@@ -176,11 +157,35 @@ class Delivery:
         if isinstance(message, Ack):
             for packet in outgoing.receipts_through(message.through):
                 self._queue.settle(packet, None)
+            outgoing.has_arrived(message.through)
             return
         named = outgoing.receipt(message.number)
         if named is not None:
             error = HandlerFailed(self.peer_id, message.text) if isinstance(message, Nack) else None
             self._queue.settle(named, error)
+        outgoing.has_arrived(message.number)
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last packet that the peer was sent whole."""
+        return self.session.outgoing.next - 1 if self.session is not None else 0
+
+    def arrived(self, number: int, now: float) -> None:
+        """Note that all packets up to `number` have reached the peer."""
+        if self.session is not None and self.session.outgoing.has_arrived(number):
+            self._progress_at = now
+
+    def arriving_received(self, message: Arriving, now: float) -> None:
+        """Note how much of a packet has reached the peer.
+
+        :raises RemoteProtocolError: when it is a packet that was not sent.
+        """
+        assert self.session is not None
+        self.session.outgoing.judge_arriving(message.number)
+        self.arrived(message.number - 1, now)
+        before, self._arriving = self._arriving, (message.number, message.size)
+        if before is None or before < self._arriving:
+            self._progress_at = now
 
     def take_settled(self) -> list[OutgoingPacket]:
         """Return the packets that have ended since the last call, and that somebody waits for or that failed."""
@@ -219,7 +224,7 @@ class Delivery:
             flags & _BROADCAST != 0,
             flags & _REDELIVERED != 0,
             incoming,
-            incoming.arrived(len(payload) + PACKET_OVERHEAD),
+            incoming.arrived(min(len(payload) + PACKET_OVERHEAD, settings.window)),
             flags & _RECEIPT_NOW != 0,
         )
 
@@ -248,25 +253,40 @@ class Delivery:
         """Whether nothing is in flight: our packets have their receipts, the peer's are handled and receipted."""
         session = self.session
         return session is None or (
-            not session.outgoing and (session.incoming is None or session.incoming.unreceipted == 0)
+            session.outgoing.is_empty and (session.incoming is None or session.incoming.unreceipted == 0)
         )
+
+    @property
+    def arriving(self) -> Arriving | None:
+        """How much has come of a packet that is arriving, or None if nothing has."""
+        incoming = self.session.incoming if self.session is not None else None
+        if incoming is None or not self._reassembly.has_begun:
+            return None
+        return Arriving(incoming.received + 1, self._reassembly.size)
 
     # ---- links come and go
 
     def attach(self, *, boot: int, window: int, max_frame: int, max_packet: int) -> None:
         """Begin to use a connection that was selected, with the limits that its peer announced."""
-        self._drop_parts()
-        self._attached = False
+        self._stop_writing()
         self._accepts_new = True
         self._forget_at = None
-        self._window = window
         self.queue_limit = min(self._settings.queue_limit // 2, window)
-        self._max_packet = min(max_packet, self._settings.max_packet)
-        self._part_size = min(self._settings.buffer_size, max(max_frame, MIN_MAX_FRAME) - 1 - DATA_HEADER_SIZE)
         if self.session is None:
             self.session = self._new_session(boot)
         elif self.session.boot != boot:
-            self._replace_session(boot)
+            self.session = self._replace_session(self.session, boot)
+        self._writer = PacketWriter(
+            peer_id=self.peer_id,
+            outgoing=self.session.outgoing,
+            queue=self._queue,
+            load=self._load,
+            terms=Terms(
+                window=window,
+                max_packet=min(max_packet, self._settings.max_packet),
+                part_size=min(self._settings.buffer_size, max(max_frame, MIN_MAX_FRAME) - 1 - DATA_HEADER_SIZE),
+            ),
+        )
 
     def state(self, message: type[S]) -> S:
         """Return the SELECT or SELECTED that says where our streams stand."""
@@ -288,12 +308,13 @@ class Delivery:
 
         :raises RemoteProtocolError: when the peer claims what can't be.
         """
-        session = self.session
-        assert session is not None
+        session, writer = self.session, self._writer
+        assert session is not None and writer is not None
         self.judge(told, boot=session.boot)
         for packet in session.resume(told):
             self._queue.settle(packet, PeerLost(self.peer_id, "the peer has forgotten the session"))
-        self._attached = True
+        self._end_broken(session)
+        writer.is_open = True
 
     def stop_sending(self, error: Exception) -> None:
         """Begin no further packet on this link; fail those that were not begun."""
@@ -303,16 +324,13 @@ class Delivery:
 
     def detach(self, now: float) -> None:
         """Note that the connection in use is gone. The session is kept for a while."""
-        self._drop_parts()
-        self._attached = False
-        self._accepts_new = False
-        self._max_packet = self._settings.max_packet
+        self._stop_writing()
         self._forget_at = now + self._settings.session_timeout
 
     def end_session(self, reason: str) -> None:
         """Forget the session: what was written without a receipt ends in PeerLost."""
+        self._stop_writing()
         session, self.session = self.session, None
-        self._attached = False
         if session is not None:
             for packet in session.outgoing.clear():
                 self._queue.settle(packet, PeerLost(self.peer_id, reason))
@@ -333,7 +351,6 @@ class Delivery:
         """End everything; the object is not used again."""
         self.end_session("this node was shut down")
         self.fail_unwritten(error or NodeStopped())
-        self._drop_parts()
         self._queue.close()
 
     @property
@@ -353,6 +370,10 @@ class Delivery:
     def deadline_reached(self, now: float) -> None:
         """Time out packets, and forget a session that had no link for too long."""
         for packet in self._queue.take_overdue(now):
+            later = self._awaited_until(packet)
+            if later > now:
+                self._queue.postpone(packet, later)
+                continue
             error = DeliveryTimeout(self.peer_id, self._settings.delivery_timeout, packet.written)
             self._queue.withdraw(packet, error)
         if self._forget_at is not None and self._forget_at <= now:
@@ -364,14 +385,13 @@ class Delivery:
 
     # ---- private
 
-    def _take_from_queue(self, outgoing: OutgoingStream) -> OutgoingPacket | None:
-        while (packet := self._queue.pop()) is not None:
-            if len(packet.payload) <= self._max_packet:
-                outgoing.append(packet)
-                return packet
-            too_large = PacketTooLarge(len(packet.payload), self._max_packet)  # queued before the peer told its limit
-            self._queue.settle(packet, PeerLost(self.peer_id, str(too_large)) if packet.written else too_large)
-        return None
+    def _awaited_until(self, packet: OutgoingPacket) -> float:
+        """Return how long a caller waits for a packet that is on its way and makes progress; 0 for any other."""
+        session = self.session
+        if packet.patience is None or session is None or self._writer is None:
+            return 0.0
+        is_on_its_way = packet.underway or packet.sequence > session.outgoing.arrived
+        return self._progress_at + packet.patience if is_on_its_way else 0.0
 
     def _fail_queue(self, judge: Callable[[OutgoingPacket], Exception | None]) -> None:
         """Settle what waits by the error that `judge` gives for it; what gets None goes on waiting."""
@@ -382,23 +402,44 @@ class Delivery:
             else:
                 self._queue.keep(packet)
 
-    def _drop_parts(self) -> None:
+    def _stop_writing(self) -> None:
+        """The connection in use is gone, or was replaced: both ends forget packets that have not come through whole."""
         self._reassembly.drop()
-        self._part_from = 0
+        writer, self._writer = self._writer, None
+        self._accepts_new = False
+        self._arriving = None
+        if writer is not None:
+            writer.interrupt()
 
-    def _replace_session(self, boot: int) -> None:
-        """The peer's process was replaced: what it left without a receipt goes to the new one first, flagged."""
-        assert self.session is not None
-        old, self.session = self.session, self._new_session(boot)
+    def _end_broken(self, session: Session) -> None:
+        """Give the packet up that the path breaks inside of, again and again; what is behind it goes on."""
+        packet = session.outgoing.to_resend()
+        if packet is None or packet.breaks < MAX_BREAKS:
+            return
+        reason = f"the path breaks inside packets of {len(packet.payload)} bytes"
+        if packet.deaths:  # an earlier process of the peer may have handled it
+            self._queue.settle(packet, PeerLost(self.peer_id, reason))
+        else:
+            self._queue.settle(packet, PeerUnreachable(self.peer_id, packet.breaks, reason))
+
+    def _replace_session(self, old: Session, boot: int) -> Session:
+        """The peer's process was replaced: what it left without a receipt goes to the new one first, flagged.
+
+        Unless it is what has ended the process.
+        """
+        cause = old.outgoing.count_death()
         again = []
         for packet in old.outgoing.clear():
-            if packet.settled:  # its caller was told that the outcome is unknown
-                self._queue.discharge(packet)
-            else:
-                packet.flags |= _REDELIVERED
+            packet.flags |= _REDELIVERED
+            if packet is cause:
+                reason = "each process that was given the packet has ended"
+                self._queue.settle(packet, PeerLost(self.peer_id, reason, packet.deaths))
+            elif not packet.settled:  # nobody needs what was settled
                 again.append(packet)
         self._queue.put_first(again)
+        return self._new_session(boot)
 
     def _new_session(self, boot: int) -> Session:
         keep = 2 * self._settings.window + self._settings.max_packet + PACKET_OVERHEAD
-        return Session(boot, stream_id=self._rng.randrange(1, 2**64), keep=keep)
+        probation = 2 * self._settings.delivery_timeout
+        return Session(boot, stream_id=self._rng.randrange(1, 2**64), probation=probation, keep=keep)

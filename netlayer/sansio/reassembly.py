@@ -33,6 +33,11 @@ class Reassembly:
         self.begun_at = 0.0
 
     @property
+    def size(self) -> int:
+        """How many payload bytes have arrived of it."""
+        return self._size
+
+    @property
     def has_begun(self) -> bool:
         """Whether a part has arrived and more are to come."""
         return bool(self._parts)

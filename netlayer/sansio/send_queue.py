@@ -1,7 +1,7 @@
 """The send queue of one peer: what waits to be sent, what it is charged, and how long its callers wait.
 
 A packet is charged from the moment it is queued until its outcome is known, also while a stream holds it. Packets that
-end are collected; the driver takes them and tells whoever waits.
+end are collected; the driver takes them and tells the callers.
 """
 
 from __future__ import annotations
@@ -50,19 +50,25 @@ class SendQueue:
         """Put back, behind all others, a packet that :meth:`clear` has taken out."""
         self.waiting.append(packet)
 
-    def pop(self) -> OutgoingPacket | None:
-        """Take out the packet that is next, for a stream to hold, or return None if none waits."""
-        while self.waiting:
-            packet = self.waiting.popleft()
-            if not packet.settled:
-                packet.queued = False
-                return packet
+    def peek(self) -> OutgoingPacket | None:
+        """Return the packet that is next, or None if none waits."""
+        waiting = self.waiting
+        while waiting:
+            if not waiting[0].settled:
+                return waiting[0]
+            waiting.popleft()
             self._withdrawn -= 1
         return None
 
+    def take(self, packet: OutgoingPacket) -> None:
+        """Take out the packet that is next, for a stream to hold."""
+        assert self.waiting[0] is packet
+        self.waiting.popleft()
+        packet.queued = False
+
     def clear(self) -> list[OutgoingPacket]:
         """Take out everything that waits; it stays charged."""
-        waiting = [packet for packet in self.waiting if not packet.settled]
+        waiting = self._unsettled()
         self.waiting.clear()
         self._withdrawn = 0
         return waiting
@@ -82,9 +88,9 @@ class SendQueue:
 
     # ---- what has ended
 
-    def settle(self, packet: OutgoingPacket, error: Exception | None, *, charged: bool = False) -> None:
-        """Give a packet its outcome, once; it stays `charged` while the stream still holds it."""
-        if not charged:
+    def settle(self, packet: OutgoingPacket, error: Exception | None) -> None:
+        """Give a packet its outcome, once. It is charged no longer, unless the link has only a part of it."""
+        if not packet.underway:
             self.discharge(packet)
         if packet.settled:
             return
@@ -96,17 +102,18 @@ class SendQueue:
             self.settled.append(packet)
 
     def withdraw(self, packet: OutgoingPacket, error: Exception) -> None:
-        """Settle a packet whose caller waits no longer. It is not sent, unless some of it was written before."""
+        """Settle a packet whose caller waits no longer. It is not sent, unless the link has a part of it already."""
         if packet.settled:
             return
-        if not packet.queued:  # the stream holds it: its number has to be sent, and its receipt will come
-            self.settle(packet, error, charged=True)
-            return
         self.settle(packet, error)
+        if not packet.queued:  # the stream holds it, and leaves it out if it can
+            self.release(packet)
+            return
         packet.payload = b""
         self._withdrawn += 1
         if self._withdrawn * 2 > len(self.waiting):
-            self.waiting = deque(self.clear())
+            self.waiting = deque(self._unsettled())
+            self._withdrawn = 0
 
     def take_settled(self) -> list[OutgoingPacket]:
         """Return the packets that have ended since the last call, and that somebody waits for or that failed."""
@@ -114,8 +121,17 @@ class SendQueue:
         self.settled.clear()
         return settled
 
+    def release(self, packet: OutgoingPacket) -> None:
+        """Free what a packet holds that nobody needs any more, unless the link has only a part of it."""
+        if packet.settled and not packet.underway:
+            self.discharge(packet)
+            packet.payload = b""
+
     def discharge(self, packet: OutgoingPacket) -> None:
         """Count a packet no longer; :meth:`settle` does it by itself."""
+        if not packet.charged:
+            return
+        packet.charged = False
         self.queued -= packet.charge
         if packet.shared is not None:
             packet.shared.holders -= 1
@@ -137,8 +153,16 @@ class SendQueue:
             if deadline > now:
                 break
             del self._deadlines[packet]
+            if packet.deadline is not None and packet.deadline > now:
+                self.postpone(packet, packet.deadline)
+                continue
             overdue.append(packet)
         return overdue
+
+    def postpone(self, packet: OutgoingPacket, deadline: float) -> None:
+        """Have the caller of an overdue packet wait on."""
+        packet.deadline = self._deadlines[packet] = deadline
+        self._sort_deadlines()
 
     def _append(self, packet: OutgoingPacket) -> None:
         packet.queue = self
@@ -147,10 +171,14 @@ class SendQueue:
         if packet.deadline is not None:
             self._deadlines[packet] = packet.deadline
 
+    def _unsettled(self) -> list[OutgoingPacket]:
+        return [packet for packet in self.waiting if not packet.settled]
+
     def _sort_deadlines(self) -> None:
         self._deadlines = OrderedDict(sorted(self._deadlines.items(), key=lambda item: item[1]))
 
     def _charge(self, packet: OutgoingPacket) -> None:
+        packet.charged = True
         self.queued += packet.charge
         if packet.shared is not None:
             packet.shared.holders += 1

@@ -23,14 +23,15 @@ class Session:
     """The state of delivery between this process and one process of the peer.
 
     :param stream_id: of our stream; random, and never changed.
+    :param probation: seconds that a packet goes alone if it is suspected to end the peer's processes.
     :param keep: charged bytes that have to arrive before a receipt that was sent is known to have been received.
     :ivar boot: the boot number of the peer's process.
     :ivar peer_told: the id of the peer's stream as it was told last, or None before that.
     """
 
-    def __init__(self, boot: int, *, stream_id: int, keep: int) -> None:
+    def __init__(self, boot: int, *, stream_id: int, probation: float, keep: int) -> None:
         self.boot = boot
-        self.outgoing = OutgoingStream(stream_id)
+        self.outgoing = OutgoingStream(stream_id, probation=probation)
         self.incoming: IncomingStream | None = None
         self.peer_told: int | None = None
         self._keep = keep

@@ -6,6 +6,7 @@ from enum import Enum
 
 from netlayer.wire.messages import (
     Ack,
+    Arriving,
     Done,
     Goodbye,
     Hello,
@@ -44,7 +45,7 @@ class State(Enum):
 
 
 _ALIVE = frozenset({Ping, Pong, Reject})
-_RECEIPTS = frozenset({Ack, Done, Nack})
+_RECEIPTS = frozenset({Ack, Done, Nack, Arriving})
 _NEWS = frozenset({Register, Registered, Peers})
 
 #: The messages that a peer may send in each state; DATA and DATA_PART stand in :data:`TAKES_DATA`.

@@ -1,7 +1,8 @@
 """The two streams of a session: numbered packets out, numbered packets in, and the receipts for them.
 
 Numbers count from 1 and are not on the wire: a link is ordered, so both ends count. Packets are charged by their bytes
-(payload and :data:`~netlayer.sansio.load.PACKET_OVERHEAD`), and it is bytes that the window limits.
+(payload and :data:`~netlayer.sansio.load.PACKET_OVERHEAD`), and it is bytes that the window limits. One packet takes no
+more than a whole window, however large it is: the other one, which handlers have for their replies, stays free.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from netlayer.wire.messages import MAX_TEXT, Ack, Done, Nack
 
 __all__ = ["IncomingStream", "OutgoingPacket", "OutgoingStream"]
 
+#: Processes that have ended with a packet in hand, from which on it goes alone: one may have been chance.
+SUSPECT_DEATHS = 2
+#: The longest probation, in seconds: a handler that never finishes must not stop what is behind it for ever.
+LONGEST_PROBATION = 3600.0
+
 
 class OutgoingPacket:
     """A packet on its way, from the moment it is queued until it is settled.
@@ -23,28 +29,43 @@ class OutgoingPacket:
     :ivar number: the caller's number for it: how many packets its node has queued up to it, for whichever peer. The
         wire counts for itself.
     :ivar waiter: whatever the driver wants to find again when the packet is settled, or None if nobody waits.
-    :ivar deadline: the time at which the caller gives up, or None.
+    :ivar deadline: the time at which the caller gives up, or None. It may be moved to a later one.
+    :ivar patience: seconds that the caller goes on waiting after each sign that the packet makes progress; None if the
+        deadline stands.
     :ivar from_handler: whether a handler sends it, which has not finished: it may use more of the queue.
     :ivar queue: the send queue that it is charged to.
     :ivar queued: whether it waits there; if not, a stream holds it.
     :ivar written: whether any of it was ever written to the peer, by whichever connection.
-    :ivar settled: whether its outcome is known, or is known to stay unknown.
+    :ivar share: what it takes of the window, from when the link has all of it until its receipt.
+    :ivar sequence: its number in the stream, once the present link has all of it, or the peer is known to; else 0.
+    :ivar breaks: how many links in a row were broken inside of it and have brought nothing else through.
+    :ivar deaths: how many processes of the peer were handed it whole and have ended without a receipt for it.
+    :ivar underway: whether the present link has a part of it, and not all.
+    :ivar charged: whether its queue counts it.
+    :ivar settled: whether its outcome is known, or is known to stay unknown; nobody needs it any more then.
     :ivar error: what went wrong, once settled; None if the peer's handler finished.
     """
 
     __slots__ = (
+        "breaks",
         "charge",
+        "charged",
         "deadline",
+        "deaths",
         "error",
         "flags",
         "from_handler",
         "number",
+        "patience",
         "payload",
         "queue",
         "queued",
+        "sequence",
         "settled",
+        "share",
         "shared",
         "tag",
+        "underway",
         "waiter",
         "written",
     )
@@ -57,6 +78,7 @@ class OutgoingPacket:
         flags: int = 0,
         waiter: Any = None,
         deadline: float | None = None,
+        patience: float | None = None,
         shared: SharedPayload | None = None,
         from_handler: bool = False,
     ) -> None:
@@ -66,63 +88,168 @@ class OutgoingPacket:
         self.flags = flags
         self.waiter = waiter
         self.deadline = deadline
+        self.patience = patience
         self.shared = shared
         self.from_handler = from_handler
         self.charge = len(payload) + PACKET_OVERHEAD
         self.queue: Any = None
         self.queued = True
         self.written = False
+        self.sequence = 0
+        self.share = 0
+        self.breaks = 0
+        self.deaths = 0
+        self.underway = False
+        self.charged = False
         self.settled = False
         self.error: Exception | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether so many processes have ended with it in hand that it may be the cause."""
+        return self.deaths >= SUSPECT_DEATHS
 
 
 class OutgoingStream:
     """Our packets to one peer process, from the first that has no receipt on.
 
+    A packet gets its number when it was written whole on a link. A new link takes the numbers back of those that the
+    peer has not received: they are written again, before all others, and numbered anew. So a packet that nobody needs
+    any more can be left out of them, and the next one takes its number.
+
+    A *suspect*, over which two processes of the peer may have ended, goes alone: it is begun when nothing else is in
+    flight, and the next packet when it has its receipt. If a third process ends then, that is no chance. But handlers
+    may hang, and then waiting for a receipt would stop everything for ever. So a suspect waits for others, and others
+    for it, for the time of its *probation*, which doubles with each further death.
+
+    :param probation: seconds of the first probation, more than a handler takes that somebody waits for.
     :ivar id: random, made with the session, never changed.
     :ivar first: the number of the first packet without a receipt.
-    :ivar cursor: the number of the next packet to write on the present link.
-    :ivar next: the number that the next new packet will get.
-    :ivar in_flight: charged bytes of packets below the cursor without a receipt; what the window limits.
+    :ivar next: the number of the next packet that is written whole.
+    :ivar arrived: the last packet that is known to have reached the peer whole.
+    :ivar in_flight: what the numbered packets without a receipt take of the window.
+    :ivar excess: their charges less that.
+    :ivar writing: the packet of which the present link has a part, or None.
     """
 
-    def __init__(self, stream_id: int) -> None:
+    def __init__(self, stream_id: int, *, probation: float) -> None:
         self.id = stream_id
-        self.first = self.cursor = self.next = 1
-        self.in_flight = 0
-        self._packets: dict[int, OutgoingPacket] = {}
+        self.first = self.next = 1
+        self.arrived = 0
+        self.in_flight = self.excess = 0
+        self.writing: OutgoingPacket | None = None
+        self._numbered: dict[int, OutgoingPacket] = {}
+        self._again: deque[OutgoingPacket] = deque()  # that earlier links have begun
+        self._resumed_at = 0  # the last packet that the peer had whole when the present link began
+        self._first_begun: OutgoingPacket | None = None  # on the present link, if it has parts
+        self._probation = probation
+        self._alone: OutgoingPacket | None = None  # the suspect that was begun last, while nothing was begun behind it
+        self._alone_until = 0.0
+        self._waiting: OutgoingPacket | None = None  # the suspect that waits for others
+        self._waits_until = 0.0
 
     def __len__(self) -> int:
-        return len(self._packets)
+        return len(self.packets())
 
     def packets(self) -> list[OutgoingPacket]:
         """Return the packets without a receipt, in order."""
-        return list(self._packets.values())
+        begun = [self.writing] if self.writing is not None else []
+        return [*self._numbered.values(), *begun, *self._again]
 
-    def append(self, packet: OutgoingPacket) -> None:
-        """Give the next number to `packet`."""
-        self._packets[self.next] = packet
-        self.next += 1
+    @property
+    def is_empty(self) -> bool:
+        """Whether every packet that was begun has its receipt, or is needed no more and not written."""
+        return not self._numbered and not self.has_begun
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a packet that was begun, on this link or an earlier one, is not written whole yet."""
+        return self.writing is not None or self.to_resend() is not None
 
     def to_resend(self) -> OutgoingPacket | None:
-        """Return the packet at the cursor if an earlier link has written it before."""
-        return self._packets[self.cursor] if self.cursor < self.next else None
+        """Return the packet that has to be written again next, or None; those that nobody needs are left out."""
+        again = self._again
+        while again:
+            if not again[0].settled:
+                return again[0]
+            again.popleft()
+        return None
 
-    def wrote(self, packet: OutgoingPacket) -> None:
-        """Note that the packet at the cursor was written whole."""
-        self.cursor += 1
-        self.in_flight += packet.charge
+    def may_begin(self, packet: OutgoingPacket, *, now: float, heard: float) -> bool:
+        """Return whether `packet` may be begun, as far as suspects go.
+
+        :param heard: when the peer was heard last. A suspect has passed its probation only if the peer has lived on.
+        """
+        if not self._numbered:
+            return True
+        if self._alone is not None and heard < self._alone_until:
+            return False
+        if not packet.is_suspect:
+            return True
+        if self._waiting is not packet:
+            self._waiting, self._waits_until = packet, now + self._probation_of(packet)
+        return now >= self._waits_until
+
+    def begin(self, packet: OutgoingPacket, *, has_parts: bool) -> None:
+        """Note that the first part of a packet is written, or all of it."""
+        if self._again and self._again[0] is packet:
+            self._again.popleft()
+        if self._first_begun is None and not self._numbered_on_this_link():
+            self._first_begun = packet if has_parts else None
+        self._alone = packet if packet.is_suspect and not self._numbered else None
+        packet.underway = True
+        self.writing = packet
+
+    def wrote(self, *, window: int, now: float) -> None:
+        """Note that the packet that was begun is written whole; it gets its number.
+
+        :param window: of which one packet takes no more than all.
+        """
+        packet = self.writing
+        assert packet is not None
+        packet.underway = False
+        self.writing = None
+        packet.sequence = self.next
+        self._numbered[self.next] = packet
+        self.next += 1
+        packet.share = min(packet.charge, window)
+        self._alone_until = now + self._probation_of(packet)
+        self.in_flight += packet.share
+        self.excess += packet.charge - packet.share
+
+    def interrupt(self) -> None:
+        """Note that the link is gone; of a packet that was not written whole nothing has arrived."""
+        packet, self.writing = self.writing, None
+        if packet is not None:
+            packet.underway = False
+            self._again.appendleft(packet)
+
+    def has_arrived(self, number: int) -> bool:
+        """Note that all packets up to `number` have reached the peer; return whether that is news."""
+        is_news = self.arrived < number < self.next
+        if is_news:
+            self.arrived = number
+        return is_news
+
+    def judge_arriving(self, number: int) -> None:
+        """Raise if packet `number` can't be arriving.
+
+        :raises RemoteProtocolError: when none of it was written, or the peer has it whole.
+        """
+        begun = self.next if self.writing is not None else self.next - 1
+        if not self.arrived < number <= begun:
+            raise RemoteProtocolError(f"packet {number} is said to arrive, which was not sent or has arrived")
 
     def receipt(self, number: int) -> OutgoingPacket | None:
         """Take out the packet that a receipt names, or return None if it had one before.
 
         :raises RemoteProtocolError: when no such packet was written.
         """
-        if number >= self.cursor or number == 0:
+        if number >= self.next or number == 0:
             raise RemoteProtocolError(f"a receipt for packet {number}, which was not sent")
-        packet = self._packets.pop(number, None)
+        packet = self._numbered.pop(number, None)
         if packet is not None:
-            self.in_flight -= packet.charge
+            self._leave_window(packet)
             self._advance()
         return packet
 
@@ -131,15 +258,15 @@ class OutgoingStream:
 
         :raises RemoteProtocolError: when not all of them were written.
         """
-        if number >= self.cursor:
+        if number >= self.next:
             raise RemoteProtocolError(f"a receipt through packet {number}, which was not sent")
-        take = self._packets.pop
+        take = self._numbered.pop
         packets = []
         for each in range(self.first, number + 1):
             packet = take(each, None)
             if packet is not None:
                 packets.append(packet)
-                self.in_flight -= packet.charge
+                self._leave_window(packet)
         self.first = max(self.first, number + 1)
         self._advance()
         return packets
@@ -151,28 +278,71 @@ class OutgoingStream:
         """
         if not self.first - 1 <= received < self.next:
             raise RemoteProtocolError(f"resume behind packet {received}, sent were {self.first} to {self.next - 1}")
-        if sum(number > received for number in self._packets) != self.next - 1 - received:
+        if sum(number > received for number in self._numbered) != self.next - 1 - received:
             raise RemoteProtocolError(f"resume behind packet {received}, though a later one has its receipt")
 
     def resume_behind(self, received: int) -> None:
         """Go on with the packet after `received`, the last that the peer has whole.
 
+        If the link before has brought nothing through and was broken inside of a packet, that counts at the packet.
+
         :raises RemoteProtocolError: as :meth:`judge_resume` does.
         """
         self.judge_resume(received)
-        self.cursor = received + 1
-        self.in_flight = sum(packet.charge for number, packet in self._packets.items() if number <= received)
+        self.interrupt()
+        if self._first_begun is not None and received == self._resumed_at:
+            self._first_begun.breaks += 1
+        lacked = [self._numbered.pop(number) for number in range(received + 1, self.next)]
+        for packet in lacked:
+            self._leave_window(packet)
+            packet.sequence = 0
+        self._again.extendleft(reversed(lacked))
+        self.next = received + 1
+        self.arrived = self._resumed_at = received
+        self._first_begun = None
 
     def clear(self) -> list[OutgoingPacket]:
         """Take out everything without a receipt; numbers go on from :attr:`first`."""
         packets = self.packets()
-        self._packets.clear()
-        self.cursor = self.next = self.first
-        self.in_flight = 0
+        for packet in packets:
+            packet.sequence = 0
+        self._numbered.clear()
+        self._again.clear()
+        if self.writing is not None:
+            self.writing.underway = False
+        self.writing = self._first_begun = None
+        self.next = self.first
+        self.arrived = self._resumed_at = self.first - 1
+        self.in_flight = self.excess = 0
         return packets
 
+    def whole(self) -> list[OutgoingPacket]:
+        """Return the packets that the peer was handed whole, as far as is known, and that have no receipt."""
+        return list(self._numbered.values())
+
+    def count_death(self) -> OutgoingPacket | None:
+        """Note that the peer's process has ended, at each packet that it was handed whole and that has no receipt.
+
+        :returns: the packet that is the cause, if one went alone.
+        """
+        for packet in self._numbered.values():
+            packet.deaths += 1
+        alone = self._alone
+        return alone if alone is not None and alone.sequence else None
+
+    def _probation_of(self, packet: OutgoingPacket) -> float:
+        doublings = min(max(packet.deaths - SUSPECT_DEATHS, 0), 16)
+        return float(min(self._probation * 2**doublings, LONGEST_PROBATION))
+
+    def _numbered_on_this_link(self) -> bool:
+        return self.next - 1 > self._resumed_at
+
+    def _leave_window(self, packet: OutgoingPacket) -> None:
+        self.in_flight -= packet.share
+        self.excess -= packet.charge - packet.share
+
     def _advance(self) -> None:
-        while self.first < self.next and self.first not in self._packets:
+        while self.first < self.next and self.first not in self._numbered:
             self.first += 1
 
 

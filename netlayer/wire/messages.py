@@ -31,6 +31,7 @@ __all__ = [
     "MIN_WINDOW",
     "VERSION",
     "Ack",
+    "Arriving",
     "Done",
     "Flag",
     "Goodbye",
@@ -90,7 +91,7 @@ MIN_PART = 1024
 
 
 class MessageType(IntEnum):
-    """Type numbers, append-only: 1–15 the connection, 16–31 packets, 32–47 bootstraps."""
+    """Type numbers, append-only: 1–15 the connection, 16–31 packets, 32–47 bootstraps, from 128 on what is optional."""
 
     HELLO = 1
     WELCOME = 2
@@ -108,6 +109,7 @@ class MessageType(IntEnum):
     REGISTER = 32
     REGISTERED = 33
     PEERS = 34
+    ARRIVING = 128
 
 
 class Flag(IntEnum):
@@ -377,6 +379,16 @@ class Peers(msgspec.Struct, array_like=True, frozen=True):
     records: _Records
 
 
+class Arriving(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A packet is arriving, and not whole yet: a sign of life to a sender who has to wait for long.
+
+    :ivar size: bytes of it that have come.
+    """
+
+    number: _Number
+    size: _U64
+
+
 Message: TypeAlias = (
     Hello
     | Welcome
@@ -392,6 +404,7 @@ Message: TypeAlias = (
     | Register
     | Registered
     | Peers
+    | Arriving
 )
 
 _TYPES: dict[type[Message], MessageType] = {
@@ -409,6 +422,7 @@ _TYPES: dict[type[Message], MessageType] = {
     Register: MessageType.REGISTER,
     Registered: MessageType.REGISTERED,
     Peers: MessageType.PEERS,
+    Arriving: MessageType.ARRIVING,
 }
 _RAW: dict[int, type[Ping] | type[Pong]] = {MessageType.PING: Ping, MessageType.PONG: Pong}
 # Members of an IntEnum are slow to find and to pack, and frames are many.

@@ -69,7 +69,7 @@ def before_admission(data: bytes) -> None:
     local = local_node(1, SETTINGS, fingerprint=LARGE, boot=1, secrets=SECRETS)
     connection = Connection(local=local, settings=SETTINGS, dialed=dialed, now=0.0)
     events = connection.secured(SMALL, None, BINDING)
-    hello = connection.data_to_send()
+    hello = connection.data_to_send(0.0)
     assert dialed == bool(hello)
     for chunk in chunks(data):
         events += connection.receive_data(chunk, 1.0)
@@ -78,7 +78,7 @@ def before_admission(data: bytes) -> None:
         assert isinstance(event, Closed), f"a stranger has caused {event!r}"
         assert isinstance(event.reason, REASONS), f"an end by {event.reason!r}"
     assert connection.state is not State.JUDGING, "a stranger was introduced"
-    said = connection.data_to_send()
+    said = connection.data_to_send(1.0)
     decoder = FrameDecoder()
     decoder.feed(said)
     while (frame := decoder.next_frame()) is not None:

@@ -127,7 +127,7 @@ class Side:
         """Return everything there is to say now."""
         said = b""
         while True:
-            data = self.connection.data_to_send()
+            data = self.connection.data_to_send(self.now)
             said += data
             if not data and not self._after_sending():
                 return said

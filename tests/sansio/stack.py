@@ -108,8 +108,9 @@ class Pipe:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was done to it."""
-        return self.left > 2**59 and self.stalled == 0.0
+        """Whether nothing was done to it; what was written while it stood still comes late, also when it goes on."""
+        is_late = self._last > self.network.now + 2 * self.latency
+        return self.left > 2**59 and self.stalled == 0.0 and not is_late
 
     def write(self, data: bytes) -> None:
         self.unread += len(data)
@@ -224,7 +225,7 @@ class End:
 
     def _flush(self) -> None:
         while not self.full and not self.gone and self.connection.state is not State.CLOSED:
-            if data := self.connection.data_to_send():
+            if data := self.connection.data_to_send(self.network.now):
                 self._write(data)
                 continue
             self._events += self.connection.after_sending()
@@ -250,7 +251,7 @@ class End:
         if not self.gone and abort:
             self.out.reset()
         elif not self.gone:
-            if data := self.connection.data_to_send():
+            if data := self.connection.data_to_send(self.network.now):
                 self._write(data)
             self.out.end()
         self.gone = True

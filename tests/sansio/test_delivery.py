@@ -26,11 +26,20 @@ from netlayer.errors import (
     RemoteProtocolError,
 )
 from netlayer.handlers import DataPacket
-from netlayer.sansio.delivery import Delivery
+from netlayer.sansio.delivery import MAX_BREAKS, Delivery
 from netlayer.sansio.load import PACKET_OVERHEAD, NodeLoad, SharedPayload
 from netlayer.sansio.reassembly import PATIENCE, Reassembly
 from netlayer.sansio.streams import OutgoingPacket
-from netlayer.wire.messages import MIN_MAX_FRAME, MIN_PART, Flag, MessageType, Select, Selected, encode_data
+from netlayer.wire.messages import (
+    MIN_MAX_FRAME,
+    MIN_PART,
+    Arriving,
+    Flag,
+    MessageType,
+    Select,
+    Selected,
+    encode_data,
+)
 
 KIB = 1024
 SMALL = Settings(buffer_size=KIB, window=64 * KIB, max_packet=32 * KIB)
@@ -118,7 +127,7 @@ def unlink(*parties: Party) -> None:
 def frames(sender: Party, most: int = 100_000) -> list[bytes]:
     """Return what a party writes now."""
     written: list[bytes] = []
-    while len(written) < most and (frame := sender.delivery.next_frame()) is not None:
+    while len(written) < most and (frame := sender.delivery.next_frame(sender.now)) is not None:
         written.append(frame)
     return written
 
@@ -450,14 +459,16 @@ class LinkTests(LinkedTestCase):
         self.assertTrue(self.peer.delivery.drained)
 
     def test_timeout(self) -> None:
-        """A packet that was written times out as unknown, and stays charged until its receipt comes."""
-        packet = self.us.send(deadline=10.0)
+        """A packet that was written times out as unknown. It costs nothing any more, but counts in the window."""
+        packet = self.us.send(b"some", deadline=10.0)
         carry(self.us, self.peer)
         self.us.delivery.deadline_reached(10.0)
         (error,) = self.us.outcomes()
         assert isinstance(error, DeliveryTimeout)
         self.assertTrue(error.written)
-        self.assertEqual((self.us.delivery.queued, self.us.load.queued), (packet.charge, packet.charge))
+        self.assertEqual((self.us.delivery.queued, self.us.load.queued, packet.payload), (0, 0, b""))
+        assert self.us.delivery.session is not None
+        self.assertEqual(self.us.delivery.session.outgoing.in_flight, packet.charge)
         finish_all(self.peer)
         receipts(self.peer, self.us)
         self.assertNothingLeft(self.us, self.peer)
@@ -470,6 +481,55 @@ class LinkTests(LinkedTestCase):
         self.us.send(b"next")
         carry(self.us, self.peer)
         self.assertEqual([len(packet.data) for packet in self.peer.arrived], [10 * KIB, 4])
+
+    def test_progress(self) -> None:
+        """The sender of a large packet waits as long as the socket takes more of it, or more of it arrives."""
+        self.us.send(bytes(10 * KIB), deadline=10.0, patience=10.0)
+        carry(self.us, self.peer, 3)
+        self.us.now = 8.0
+        carry(self.us, self.peer, 1)
+        self.us.delivery.deadline_reached(17.9)
+        self.us.delivery.arriving_received(Arriving(1, 4 * KIB), 17.0)
+        self.us.delivery.deadline_reached(26.9)
+        self.us.delivery.arriving_received(Arriving(1, 4 * KIB), 26.0)  # no more than before
+        self.assertEqual(self.us.outcomes(), [])
+        self.us.delivery.deadline_reached(27.0)
+        self.assertIsInstance(self.us.outcomes()[0], DeliveryTimeout)
+
+    def test_progress_behind(self) -> None:
+        """What was written behind a packet that arrives slowly is on its way, too; what has arrived is not."""
+        for _ in range(3):
+            self.us.send(bytes(3 * KIB), deadline=10.0, patience=10.0)
+        carry(self.us, self.peer)
+        self.us.delivery.arriving_received(Arriving(2, KIB), 9.0)  # so the first is there
+        self.us.delivery.deadline_reached(10.0)
+        self.us.outcomes()
+        self.assertEqual(self.us.told, self.us.sent[:1])
+        self.us.delivery.deadline_reached(18.9)
+        self.us.delivery.arrived(3, 18.0)
+        self.assertEqual(self.us.outcomes(), [])
+        self.us.delivery.deadline_reached(28.0)
+        self.us.outcomes()
+        self.assertEqual(self.us.told, self.us.sent)
+
+    def test_bounded(self) -> None:
+        """A caller who has chosen the time waits no longer, whatever makes progress."""
+        self.us.send(bytes(10 * KIB), deadline=10.0)
+        carry(self.us, self.peer, 3)
+        self.us.delivery.arriving_received(Arriving(1, KIB), 9.0)
+        self.us.delivery.deadline_reached(10.0)
+        self.assertIsInstance(self.us.outcomes()[0], DeliveryTimeout)
+
+    def test_arriving_lies(self) -> None:
+        """What was not begun can't arrive, and what has arrived doesn't any more."""
+        self.us.send(bytes(10 * KIB))
+        self.assertRaises(RemoteProtocolError, self.us.delivery.arriving_received, Arriving(1, 0), 0.0)
+        carry(self.us, self.peer, 3)
+        for number in (0, 2, 2**63 - 1):
+            self.assertRaises(RemoteProtocolError, self.us.delivery.arriving_received, Arriving(number, 0), 0.0)
+        carry(self.us, self.peer)
+        self.us.delivery.arrived(1, 0.0)
+        self.assertRaises(RemoteProtocolError, self.us.delivery.arriving_received, Arriving(1, 0), 0.0)
 
     def test_order(self) -> None:
         """Packets arrive in the order in which they were sent, large ones among small ones."""
@@ -536,18 +596,22 @@ class LinkTests(LinkedTestCase):
         self.peer.receive(packet)
 
     def test_large_packet_in_small_window(self) -> None:
-        """A packet larger than the window is sent when nothing is in flight, and alone."""
+        """A packet larger than the window is sent when nothing is in flight, and alone; but for replies."""
         settings = attrs.evolve(SMALL, max_packet=256 * KIB)
         us, peer = Party(1, settings), Party(2, settings)
         link(us, peer)
-        us.send(bytes(100 * KIB))
+        us.send(bytes(200 * KIB))
+        carry(us, peer)
         us.send(from_handler=True)
         carry(us, peer)
-        self.assertEqual([len(packet.data) for packet in peer.arrived], [100 * KIB])
+        self.assertEqual([len(packet.data) for packet in peer.arrived], [200 * KIB])
+        us.load.handlers = 1
+        carry(us, peer)
+        self.assertEqual([len(packet.data) for packet in peer.arrived], [200 * KIB, 0])
+        us.load.handlers = 0
         finish_all(peer)
         receipts(peer, us)
-        carry(us, peer)
-        self.assertEqual([len(packet.data) for packet in peer.arrived], [100 * KIB, 0])
+        self.assertNothingLeft(us, peer)
 
     def test_too_large(self) -> None:
         """A packet over our limit is a violation, in one piece or as soon as its parts exceed it."""
@@ -700,13 +764,117 @@ class ResumeTests(LinkedTestCase):
         self.settle()
         self.assertEqual([len(data) for data in self.data()], [10 * KIB])
 
+    def test_nobody_needs_it(self) -> None:
+        """A packet whose sender was told an outcome is not sent again; what follows goes on, plain sends too."""
+        self.us.send(b"has arrived", deadline=10.0)
+        carry(self.us, self.peer)
+        for n in range(3):
+            self.us.send(b"%d" % n, deadline=10.0)
+        self.us.delivery.submit(OutgoingPacket(0, b"plain"))
+        frames(self.us)  # lost
+        self.us.delivery.withdraw(self.us.sent[2], NodeStopped())
+        self.relink()
+        self.us.delivery.withdraw(self.us.sent[1], NodeStopped())
+        self.settle()
+        self.assertEqual(self.data(), [b"has arrived", b"2", b"plain"])
+        self.us.outcomes()
+        self.assertEqual([packet.error for packet in self.us.told[-2:]], [None, None])
+        self.assertNothingLeft(self.us, self.peer)
+
+    def test_nobody_needs_the_large_one(self) -> None:
+        """A large packet that has timed out frees its place in the queue at once, and nobody sends it again."""
+        large = self.us.send(bytes(10 * KIB), deadline=10.0)
+        small = self.us.send(b"small")
+        carry(self.us, self.peer, 4)
+        self.us.delivery.deadline_reached(10.0)
+        self.assertEqual(self.us.delivery.queued, large.charge + small.charge)  # it is being written
+        unlink(self.us, self.peer)
+        self.assertEqual((self.us.delivery.queued, large.payload), (small.charge, b""))
+        link(self.us, self.peer)
+        self.settle()
+        self.assertEqual(self.data(), [b"small"])
+        self.assertNothingLeft(self.us, self.peer)
+
+    def test_path_breaks(self) -> None:
+        """A packet that three links in a row break inside of ends: it was not handled. What is behind it goes on."""
+        large = self.us.send(bytes(10 * KIB))
+        self.us.send(b"small")
+        for n in range(MAX_BREAKS):
+            self.assertIsNone(large.error, f"after {n} breaks")
+            carry(self.us, self.peer, 8)
+            self.relink()
+        error = large.error
+        assert isinstance(error, PeerUnreachable)
+        self.assertIn("the path breaks inside packets of 10240 bytes", str(error))
+        self.settle()
+        self.assertEqual(self.data(), [b"small"])
+        self.assertNothingLeft(self.us, self.peer)
+
+    def test_path_breaks_elsewhere(self) -> None:
+        """Breaks of a link that has brought something through don't count, nor those at a packet of one frame."""
+        large = self.us.send(bytes(10 * KIB))
+        carry(self.us, self.peer, 8)
+        self.relink()
+        for n in range(5):
+            self.us.send(b"%d" % n)
+        carry(self.us, self.peer, 11)  # the large one comes through, and one more
+        for _ in range(5):
+            self.relink()
+            frames(self.us)
+        self.relink()
+        self.settle()
+        self.assertEqual(large.breaks, 1)
+        self.assertEqual(self.data(), [bytes(10 * KIB), b"0", b"1", b"2", b"3", b"4"])
+
+    def test_path_breaks_after_a_restart(self) -> None:
+        """If an earlier process of the peer may have handled it, nobody can say that it was not."""
+        large = self.us.send(bytes(10 * KIB))
+        carry(self.us, self.peer)
+        unlink(self.us)
+        self.peer = Party(3)
+        link(self.us, self.peer)
+        for _ in range(MAX_BREAKS):
+            carry(self.us, self.peer, 8)
+            self.relink()
+        self.assertIsInstance(large.error, PeerLost)
+
+    def test_killer(self) -> None:
+        """A packet that kills each process that handles it kills three at most; those around it are handled, once."""
+        killers = []
+        for n in range(6):
+            killers.append(self.us.send(b"killer %d" % n))
+            for m in range(5):
+                self.us.send(b"%d %d" % (n, m))
+        deaths: Counter[bytes] = Counter()
+        handled: list[bytes] = []
+        for boot in range(3, 100):
+            carry(self.us, self.peer)
+            killer = next((packet.data for packet in self.peer.running if packet.data.startswith(b"killer")), None)
+            if killer is None:
+                handled += [packet.data for packet in self.peer.running]
+                finish_all(self.peer)
+                receipts(self.peer, self.us)
+                continue
+            deaths[killer] += 1
+            unlink(self.us)
+            self.peer = Party(boot)
+            link(self.us, self.peer)
+        self.assertEqual(set(deaths), {b"killer %d" % n for n in range(6)})
+        self.assertEqual(max(deaths.values()), 3)
+        self.assertEqual(sorted(handled), sorted(b"%d %d" % (n, m) for n in range(6) for m in range(5)))
+        for killer in killers:
+            assert isinstance(killer.error, PeerLost)
+            self.assertEqual(killer.error.processes, 3)
+        self.us.outcomes()
+        self.assertEqual(self.us.delivery.queued, 0)
+
     def test_selected_lost(self) -> None:
         """A connection that dies between SELECT and SELECTED loses and doubles nothing, however often."""
         self.us.send(b"ours")
         self.peer.send(b"theirs")
         for _ in range(3):
             self.relink(selected_arrives=False)
-            self.peer.delivery.next_frame()  # written, and lost with the connection
+            self.peer.delivery.next_frame(0.0)  # written, and lost with the connection
         self.relink()
         self.settle()
         self.assertEqual((self.data(), [packet.data for packet in self.us.arrived]), ([b"ours"], [b"theirs"]))
@@ -1067,17 +1235,18 @@ class Courses(RuleBasedStateMachine):
         session = self.us.delivery.session
         streamed = session.outgoing.packets() if session is not None else []
         waiting = [packet for packet in self.us.sent if packet.queued and not packet.settled]
-        held = streamed + waiting
-        assert len(set(held)) == len(held)
+        assert len({*streamed, *waiting}) == len(streamed) + len(waiting)
+        held = [packet for packet in streamed if not packet.settled or packet.underway] + waiting
         assert self.us.delivery.queued == sum(packet.charge for packet in held)
         unshared = sum(packet.charge for packet in held if packet not in self.shared)
         broadcasts = sum(packet.charge for packet in self.shared.values())
         assert self.us.load.queued == unshared + broadcasts
         assert all(packet.settled or packet in held for packet in self.us.sent), "a packet was lost silently"
         if session is not None:
-            outgoing = session.outgoing
-            below = streamed[: len(streamed) - (outgoing.next - outgoing.cursor)]
-            assert outgoing.in_flight == sum(packet.charge for packet in below)
+            whole = session.outgoing.whole()
+            assert session.outgoing.in_flight == sum(packet.share for packet in whole)
+            assert session.outgoing.excess == sum(packet.charge - packet.share for packet in whole)
+            assert [packet for packet in streamed if packet.sequence] == whole
 
     @invariant()
     def told_once(self) -> None:
@@ -1088,7 +1257,7 @@ class Courses(RuleBasedStateMachine):
     def order(self) -> None:
         for packet in self.us.told:
             if isinstance(packet.error, (PeerUnreachable, PacketTooLarge)):
-                assert not packet.written
+                assert not packet.written or packet.breaks == MAX_BREAKS
             elif packet.error is None or isinstance(packet.error, HandlerFailed):
                 assert packet.written
 

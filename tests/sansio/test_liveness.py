@@ -15,18 +15,27 @@ class LivenessTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.liveness = Liveness(100.0, ping_after=5.0, dead_after=15.0)
 
-    def play(self, until: float, *, heard: list[float] | None = None) -> list[tuple[float, Verdict]]:
-        """Run to `until`; `heard` tells when bytes come. Return when something other than ALIVE was found."""
+    def play(
+        self, until: float, *, heard: list[float] | None = None, quiet: bool = False, arriving: bool = False
+    ) -> list[tuple[float, Verdict]]:
+        """Run to `until`. Return when something other than ALIVE was found.
+
+        :param heard: when bytes come; each time we answer, unless we are `quiet`.
+        :param arriving: whether they are parts of a packet.
+        """
         found = []
         times = sorted(heard or [])
         for _ in range(1000):
             deadline = self.liveness.deadline
             if times and times[0] < deadline:
-                self.liveness.heard(times.pop(0))
+                now = times.pop(0)
+                self.liveness.heard(now)
+                if not quiet:
+                    self.liveness.spoke(now)
                 continue
             if deadline > until:
                 return found
-            verdict = self.liveness.deadline_reached(deadline)
+            verdict = self.liveness.deadline_reached(deadline, arriving=arriving)
             if verdict is not Verdict.ALIVE:
                 found.append((deadline, verdict))
             if verdict is Verdict.DEAD:
@@ -60,7 +69,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertIs(self.liveness.deadline_reached(140.0), Verdict.ASK)
         self.assertEqual(self.liveness.deadline, 140.0 + LATE)
         self.liveness.heard(140.01)
-        self.assertGreater(self.liveness.deadline, 145.0)
+        self.assertGreater(self.liveness.deadline, 142.0)
         self.assertEqual(self.play(140.5 + LATE), [])
 
     def test_frozen_and_dead(self) -> None:
@@ -77,6 +86,24 @@ class LivenessTests(SynchronousTestCase):
         """A timer that fires early does no harm."""
         self.assertIs(self.liveness.deadline_reached(101.0), Verdict.ALIVE)
         self.assertEqual(self.play(200.0), [(105.0, Verdict.ASK), (115.0, Verdict.DEAD)])
+
+    def test_quiet_ourselves(self) -> None:
+        """A peer that is heard and hears nothing gets a sign of life every 5 s; in mid-packet, every 2.5 s."""
+        times = [100.0 + n / 4 for n in range(1, 80)]
+        found = self.play(119.9, heard=times, quiet=True)
+        self.assertEqual({verdict for _, verdict in found}, {Verdict.SPEAK})
+        self.assertEqual([time for time, _ in found], [105.0, 110.0, 115.0])
+        self.setUp()
+        found = self.play(119.9, heard=times, quiet=True, arriving=True)
+        self.assertEqual([time for time, _ in found], [102.5 + 2.5 * n for n in range(7)])
+
+    def test_owes_nothing(self) -> None:
+        """A peer that has heard us since it spoke last is given no sign."""
+        self.assertEqual(self.play(104.9, heard=[101.0, 102.0]), [])
+        self.setUp()
+        self.liveness.heard(101.0)
+        self.liveness.spoke(103.0)
+        self.assertEqual(self.play(105.9), [])
 
     @settings(deadline=None, max_examples=150)
     @given(st.floats(0, 1e9), st.lists(st.floats(0.0, 14.9), max_size=30))

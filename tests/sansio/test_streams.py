@@ -17,14 +17,24 @@ from netlayer.wire.messages import MAX_TEXT, Ack, Done, Nack, decode_message, en
 KEEP = 64 * 1024
 
 
+def write(stream: OutgoingStream, *packets: OutgoingPacket, has_parts: bool = False) -> None:
+    """Write packets whole."""
+    for packet in packets:
+        stream.begin(packet, has_parts=has_parts)
+        stream.wrote(window=KEEP, now=0.0)
+
+
 def sent(count: int, size: int = 0) -> OutgoingStream:
     """Return a stream of which `count` packets were written."""
-    stream = OutgoingStream(7)
-    for _ in range(count):
-        packet = OutgoingPacket(0, bytes(size))
-        stream.append(packet)
-        stream.wrote(packet)
+    stream = OutgoingStream(7, probation=20.0)
+    write(stream, *(OutgoingPacket(0, bytes(size)) for _ in range(count)))
     return stream
+
+
+def settled(*packets: OutgoingPacket) -> None:
+    """The callers of packets wait no longer."""
+    for packet in packets:
+        packet.settled = True
 
 
 def received(count: int) -> IncomingStream:
@@ -38,19 +48,19 @@ def received(count: int) -> IncomingStream:
 class OutgoingTests(SynchronousTestCase):
     """What was sent, until its receipt comes."""
 
-    def assertStands(self, stream: OutgoingStream, *, first: int, cursor: int, next: int, in_flight: int) -> None:
+    def assertStands(self, stream: OutgoingStream, *, first: int, next: int, in_flight: int) -> None:
         """Assert where the stream stands; the last is a number of packets."""
-        found = (stream.first, stream.cursor, stream.next, stream.in_flight)
-        self.assertEqual(found, (first, cursor, next, in_flight * PACKET_OVERHEAD))
+        found = (stream.first, stream.next, stream.in_flight)
+        self.assertEqual(found, (first, next, in_flight * PACKET_OVERHEAD))
 
     def test_in_order(self) -> None:
         """An ACK settles everything up to its number, in order, and makes room in the window."""
         stream = sent(5)
         packets = stream.packets()
         self.assertEqual(stream.receipts_through(3), packets[:3])
-        self.assertStands(stream, first=4, cursor=6, next=6, in_flight=2)
+        self.assertStands(stream, first=4, next=6, in_flight=2)
         self.assertEqual(stream.receipts_through(5), packets[3:])
-        self.assertStands(stream, first=6, cursor=6, next=6, in_flight=0)
+        self.assertStands(stream, first=6, next=6, in_flight=0)
         self.assertEqual(len(stream), 0)
 
     def test_out_of_order(self) -> None:
@@ -59,18 +69,18 @@ class OutgoingTests(SynchronousTestCase):
         one, two, three, four = stream.packets()
         self.assertIs(stream.receipt(3), three)
         self.assertIs(stream.receipt(1), one)
-        self.assertStands(stream, first=2, cursor=5, next=5, in_flight=2)
+        self.assertStands(stream, first=2, next=5, in_flight=2)
         self.assertEqual(stream.receipts_through(4), [two, four])
-        self.assertStands(stream, first=5, cursor=5, next=5, in_flight=0)
+        self.assertStands(stream, first=5, next=5, in_flight=0)
 
     def test_first_jumps(self) -> None:
         """When the oldest packet is settled last, everything that was settled before it is behind us at once."""
         stream = sent(3)
         stream.receipt(2)
         stream.receipt(3)
-        self.assertStands(stream, first=1, cursor=4, next=4, in_flight=1)
+        self.assertStands(stream, first=1, next=4, in_flight=1)
         stream.receipt(1)
-        self.assertStands(stream, first=4, cursor=4, next=4, in_flight=0)
+        self.assertStands(stream, first=4, next=4, in_flight=0)
 
     def test_again(self) -> None:
         """A receipt that comes again, as after a broken connection, settles nothing."""
@@ -79,12 +89,12 @@ class OutgoingTests(SynchronousTestCase):
         self.assertIsNone(stream.receipt(1))
         self.assertEqual(stream.receipts_through(2), [])
         self.assertEqual(stream.receipts_through(0), [])
-        self.assertStands(stream, first=3, cursor=4, next=4, in_flight=1)
+        self.assertStands(stream, first=3, next=4, in_flight=1)
 
     def test_not_sent(self) -> None:
         """A receipt for what was not sent is a violation, and settles nothing."""
         stream = sent(2)
-        stream.append(OutgoingPacket(0, b""))  # numbered, not written
+        stream.begin(OutgoingPacket(0, b""), has_parts=True)  # not written whole
         for receipt in (stream.receipt, stream.receipts_through):
             for number in (3, 4, 2**64 - 1):
                 self.assertRaises(RemoteProtocolError, receipt, number)
@@ -96,14 +106,14 @@ class OutgoingTests(SynchronousTestCase):
         stream = sent(5)
         stream.receipt(2)
         stream.resume_behind(3)
-        self.assertStands(stream, first=1, cursor=4, next=6, in_flight=2)
+        self.assertStands(stream, first=1, next=4, in_flight=2)
         self.assertIs(stream.to_resend(), stream.packets()[2])
         self.assertRaises(RemoteProtocolError, stream.receipt, 4)  # not sent on this link yet
         for packet in stream.packets()[2:]:
             self.assertIs(stream.to_resend(), packet)
-            stream.wrote(packet)
+            write(stream, packet)
         self.assertIsNone(stream.to_resend())
-        self.assertStands(stream, first=1, cursor=6, next=6, in_flight=4)
+        self.assertStands(stream, first=1, next=6, in_flight=4)
 
     def test_resume_everything(self) -> None:
         """A peer that has all of it gets nothing again; one that has nothing gets everything."""
@@ -111,7 +121,8 @@ class OutgoingTests(SynchronousTestCase):
         stream.resume_behind(2)
         self.assertIsNone(stream.to_resend())
         stream.resume_behind(0)
-        self.assertStands(stream, first=1, cursor=1, next=3, in_flight=0)
+        self.assertStands(stream, first=1, next=1, in_flight=0)
+        self.assertEqual(len(stream), 2)
 
     def test_resume_lies(self) -> None:
         """A peer can't have less than it has given receipts for, or more than was sent."""
@@ -122,9 +133,115 @@ class OutgoingTests(SynchronousTestCase):
             self.assertRaises(RemoteProtocolError, stream.resume_behind, number)
         for number in (2, 3):  # it has given a receipt for packet 4
             self.assertRaises(RemoteProtocolError, stream.resume_behind, number)
-        self.assertStands(stream, first=3, cursor=6, next=6, in_flight=2)
+        self.assertStands(stream, first=3, next=6, in_flight=2)
         stream.resume_behind(4)
-        self.assertStands(stream, first=3, cursor=5, next=6, in_flight=1)
+        self.assertStands(stream, first=3, next=5, in_flight=1)
+        for number in (3, 5):  # packet 5 was not sent on this link
+            self.assertRaises(RemoteProtocolError, stream.resume_behind, number)
+
+    def test_needed_no_more(self) -> None:
+        """What nobody needs and the peer has not is left out on a new link; what follows takes its number."""
+        stream = sent(6)
+        packets = stream.packets()
+        settled(packets[0], packets[2], packets[5])
+        stream.resume_behind(1)  # the peer has the first, and will send a receipt for it
+        settled(packets[3])  # while it waits to be written again
+        for packet in (packets[1], packets[4]):
+            self.assertIs(stream.to_resend(), packet)
+            write(stream, packet)
+        self.assertFalse(stream.has_begun)
+        self.assertStands(stream, first=1, next=4, in_flight=3)
+        self.assertIs(stream.receipt(3), packets[4])
+        self.assertEqual(stream.receipts_through(2), packets[:2])
+
+    def test_cut_while_writing(self) -> None:
+        """What was not written whole is written again behind what was, and before what waited already."""
+        stream = sent(3)
+        one, two, three = stream.packets()
+        stream.resume_behind(1)
+        stream.begin(two, has_parts=True)
+        self.assertTrue(two.underway)
+        stream.resume_behind(1)
+        self.assertFalse(two.underway)
+        self.assertEqual(stream.packets(), [one, two, three])
+        self.assertEqual([packet.sequence for packet in stream.packets()], [1, 0, 0])
+
+    def test_breaks(self) -> None:
+        """A break counts at the packet that a link began with, if it has parts and nothing came through."""
+        stream = sent(1)
+        large, small = OutgoingPacket(0, b""), OutgoingPacket(0, b"")
+        stream.begin(large, has_parts=True)
+        stream.resume_behind(1)  # the packet before it has come through
+        self.assertEqual(large.breaks, 0)
+        write(stream, large, has_parts=True)
+        write(stream, small)
+        stream.resume_behind(1)
+        self.assertEqual((large.breaks, small.breaks), (1, 0))
+        stream.resume_behind(1)  # that link has carried nothing
+        self.assertEqual(large.breaks, 1)
+        write(stream, large, has_parts=True)
+        write(stream, small)
+        stream.resume_behind(2)  # this time it has come through
+        write(stream, small)
+        stream.resume_behind(2)  # it has no parts: that is the path's chance
+        self.assertEqual((large.breaks, small.breaks), (1, 0))
+
+    def test_suspects_go_alone(self) -> None:
+        """A packet over which two processes have ended goes when nothing is in flight, and nothing goes beside it."""
+
+        def may_begin(packet: OutgoingPacket, now: float = 0.0) -> bool:
+            return stream.may_begin(packet, now=now, heard=now)
+
+        suspect, other = OutgoingPacket(0, b""), OutgoingPacket(0, b"")
+        suspect.deaths = 1
+        stream = sent(1)
+        self.assertTrue(may_begin(suspect))
+        suspect.deaths = 2
+        self.assertFalse(may_begin(suspect))
+        self.assertTrue(may_begin(other))
+        stream.receipt(1)
+        self.assertTrue(may_begin(suspect))
+        write(stream, suspect)
+        self.assertFalse(may_begin(other))
+        stream.receipt(2)
+        self.assertTrue(may_begin(other))
+
+    def test_probation(self) -> None:
+        """A handler that hangs stops the others for a while only; longer with each further death."""
+        for deaths, seconds in ((2, 20.0), (3, 40.0), (5, 160.0), (30, 3600.0)):
+            suspect, other = OutgoingPacket(0, b""), OutgoingPacket(0, b"")
+            suspect.deaths = deaths
+            stream = sent(1)  # whose handler hangs
+            found = [stream.may_begin(suspect, now=now, heard=now) for now in (100.0, 99.9 + seconds, 100.0 + seconds)]
+            self.assertEqual(found, [False, False, True])
+            stream.receipt(1)
+            write(stream, suspect)  # now its own hangs
+            times = [(seconds - 0.1, seconds - 0.1), (seconds, seconds - 0.1), (seconds, seconds)]
+            found = [stream.may_begin(other, now=now, heard=heard) for now, heard in times]
+            self.assertEqual(found, [False, False, True])
+
+    def test_cause(self) -> None:
+        """It is a suspect that has ended a process if it was alone there, whole, and nothing was begun behind it."""
+        suspect, other = OutgoingPacket(0, b""), OutgoingPacket(0, b"")
+        suspect.deaths = 2
+        stream = sent(0)
+        stream.begin(suspect, has_parts=True)
+        self.assertIsNone(stream.count_death())
+        stream.wrote(window=KEEP, now=0.0)
+        self.assertIs(stream.count_death(), suspect)
+        stream.begin(other, has_parts=False)
+        self.assertIsNone(stream.count_death())
+        self.assertEqual((suspect.deaths, other.deaths), (4, 0))
+
+    def test_arrived(self) -> None:
+        """What has arrived is known once, and never of what was not sent whole."""
+        stream = sent(3)
+        found = [stream.has_arrived(number) for number in (2, 2, 1, 4, 3)]
+        self.assertEqual(found, [True, False, False, False, True])
+        stream.begin(OutgoingPacket(0, b""), has_parts=True)
+        stream.judge_arriving(4)
+        for number in (0, 3, 5, 2**63):
+            self.assertRaises(RemoteProtocolError, stream.judge_arriving, number)
 
     def test_clear(self) -> None:
         """When the peer has forgotten everything, numbers go on from the first that had no receipt."""
@@ -132,7 +249,7 @@ class OutgoingTests(SynchronousTestCase):
         stream.receipts_through(2)
         lost = stream.packets()
         self.assertEqual(stream.clear(), lost)
-        self.assertStands(stream, first=3, cursor=3, next=3, in_flight=0)
+        self.assertStands(stream, first=3, next=3, in_flight=0)
 
 
 class IncomingTests(SynchronousTestCase):
@@ -264,7 +381,7 @@ class BothEndsTests(SynchronousTestCase):
     @given(st.data())
     def test_outcomes(self, data: st.DataObject) -> None:
         """However handlers finish and connections break, each packet has the one outcome that its handler had."""
-        outgoing, incoming = OutgoingStream(7), IncomingStream(7, first=1, keep=2**20)
+        outgoing, incoming = OutgoingStream(7, probation=20.0), IncomingStream(7, first=1, keep=2**20)
         outcomes: dict[OutgoingPacket, str | None] = {}
         numbers: dict[int, OutgoingPacket] = {}
         running: list[int] = []
@@ -276,14 +393,13 @@ class BothEndsTests(SynchronousTestCase):
                 elif (packet := outgoing.receipt(receipt.number)) is not None:
                     outcomes[packet] = getattr(receipt, "text", None)
 
-        def write(count: int, arriving: int) -> None:
+        def send(count: int, arriving: int) -> None:
             for n in range(count):
                 packet = outgoing.to_resend()
                 if packet is None:
                     packet = OutgoingPacket(0, b"")
-                    outgoing.append(packet)
-                    numbers[outgoing.next - 1] = packet
-                outgoing.wrote(packet)
+                    numbers[outgoing.next] = packet
+                write(outgoing, packet)
                 if n < arriving:
                     running.append(incoming.arrived(packet.charge))
 
@@ -294,7 +410,7 @@ class BothEndsTests(SynchronousTestCase):
         for _ in range(data.draw(st.integers(1, 20))):
             written = data.draw(st.integers(0, 5))
             arriving = data.draw(st.integers(0, written))
-            write(written, arriving)
+            send(written, arriving)
             for _ in range(data.draw(st.integers(0, len(running)))):
                 number = running.pop(data.draw(st.integers(0, len(running) - 1)))
                 incoming.finished(number, f"failed {number}" if number % 3 == 0 else None)
@@ -303,7 +419,8 @@ class BothEndsTests(SynchronousTestCase):
             tell(receipts[:heard])
             if heard < len(receipts) or arriving < written or data.draw(st.booleans()):
                 reconnect()
-        write(outgoing.next - outgoing.cursor, outgoing.next - outgoing.cursor)
+        while outgoing.has_begun:
+            send(1, 1)
         for number in running:
             incoming.finished(number, f"failed {number}" if number % 3 == 0 else None)
         tell(incoming.receipts())

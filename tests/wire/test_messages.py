@@ -24,6 +24,7 @@ from netlayer.wire.messages import (
     MIN_MAX_PACKET,
     MIN_WINDOW,
     Ack,
+    Arriving,
     Done,
     Flag,
     Goodbye,
@@ -70,6 +71,7 @@ NUMBERS = {
     "REGISTER": 32,
     "REGISTERED": 33,
     "PEERS": 34,
+    "ARRIVING": 128,
 }
 
 # ---- any message that may be sent
@@ -127,6 +129,7 @@ arrays: st.SearchStrategy[Message] = st.one_of(
         record_lists,
     ),
     st.builds(Peers, record_lists),
+    st.builds(Arriving, numbers, u64),
 )  # fmt: skip
 
 messages = arrays | st.builds(Ping, opaques) | st.builds(Pong, opaques)
@@ -209,7 +212,7 @@ class AnyBytesTests(SynchronousTestCase):
     def test_any_bytes(self, kind: int, body: bytes) -> None:
         """Any bytes are a message, a frame to skip, or a RemoteProtocolError."""
         found = outcome(kind, body)
-        self.assertEqual(found is None, kind >= FIRST_OPTIONAL_TYPE)
+        self.assertEqual(found is None, kind >= FIRST_OPTIONAL_TYPE and kind not in NUMBERS.values())
 
     @settings(deadline=None)
     @given(kinds, st.lists(anything, max_size=15))
@@ -383,6 +386,7 @@ class SpecificationTests(SynchronousTestCase):
             "REGISTER": Register,
             "REGISTERED": Registered,
             "PEERS": Peers,
+            "ARRIVING": Arriving,
         }
         self.assertEqual(Selected.__struct_fields__, Select.__struct_fields__)
         defaults = {None: "nil", (): "empty", "": "empty", b"": "empty"}

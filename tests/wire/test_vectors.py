@@ -22,6 +22,7 @@ from netlayer.wire.messages import (
     MIN_MAX_PACKET,
     MIN_WINDOW,
     Ack,
+    Arriving,
     Done,
     Goodbye,
     Hello,
@@ -65,6 +66,7 @@ MESSAGES: dict[MessageType, type[Message]] = {
     MessageType.REGISTER: Register,
     MessageType.REGISTERED: Registered,
     MessageType.PEERS: Peers,
+    MessageType.ARRIVING: Arriving,
 }
 NESTED: dict[str, type[msgspec.Struct]] = {
     "addresses": NetAddress,
