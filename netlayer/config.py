@@ -127,8 +127,8 @@ class Settings:
     reassembly_limit: int = _setting(
         64 * MIB,
         "bytes",
-        "half-received large packets, all peers together",
-        "bounds what senders of parts can cost",
+        "room for large packets that arrive, all peers together, and a quarter of that for small ones",
+        "four of the largest at once; the others wait for their turn",
         least=64 * KIB,
     )
     receipt_bytes: int = _setting(

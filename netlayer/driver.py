@@ -347,6 +347,8 @@ class Driver(Protocol):
                     break
         finally:
             self._in_turn = False
+        if self.factory.load.reservations.has_news:
+            self.factory.room_given()
         deadline = self._connection.next_deadline()
         if deadline is None:
             self._alarm.cancel()

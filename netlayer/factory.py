@@ -48,9 +48,9 @@ from netlayer.remote import Remote
 from netlayer.remotes import Remotes
 from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.load import NodeLoad, SharedPayload
+from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.registry import REPLACED
 from netlayer.sansio.selection import CLONE_RETRY
-from netlayer.sansio.streams import OutgoingPacket
 from netlayer.sansio.tickets import Claim
 from netlayer.strangers import Strangers
 from netlayer.waiters import Waiters
@@ -436,6 +436,13 @@ class PeerFactory(Factory):
 
     def records_received(self, source: Driver, records: tuple[Record, ...]) -> None:
         """A bootstrap node that this node wants has told of others."""
+
+    def room_given(self) -> None:
+        """There is room for large packets that have waited for it: have their senders told."""
+        if self.load.reservations.take_news():
+            for remote in self.remotes:
+                if remote.link is not None and remote.delivery.go_is_due:
+                    remote.link._send_soon()
 
     # ---- private
 

@@ -16,9 +16,9 @@ from netlayer.handlers import DataPacket
 from netlayer.nodelog import NodeLog
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.load import NodeLoad
+from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.selection import Decision, Probe, Refuse, Selection, Take
 from netlayer.sansio.states import State
-from netlayer.sansio.streams import OutgoingPacket
 
 if TYPE_CHECKING:
     from netlayer.driver import Driver

@@ -20,7 +20,7 @@ LAYERS = (
     "errors config handlers addresses admission nodelog status",
     "wire wire.frames wire.messages wire.payload wire.succession",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
-    " sansio.pacing sansio.writer"
+    " sansio.pacing sansio.packet sansio.reservations sansio.suspects sansio.writer"
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
     " sansio.streams sansio.succession sansio.tickets sansio.violations",
     "interfaces stores stores.memory stores.file stores.sqlite alarm lookups waiters certificate data_directory"

@@ -19,8 +19,11 @@ from netlayer.sansio.states import CARRIES, LEGAL, TAKES_DATA, State
 from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, FrameDecoder
 from netlayer.wire.messages import (
     Ack,
+    Announce,
     Arriving,
     Done,
+    Feature,
+    Go,
     Goodbye,
     Hello,
     Message,
@@ -245,6 +248,8 @@ class Connection:
             if self._receipts_due:
                 self._receipts_due, self._receipts_at = False, None
                 out += [encode_message(receipt) for receipt in delivery.receipts()]
+            if delivery.go_is_due:
+                out.append(encode_message(delivery.take_go()))
             if delivery.has_frames:
                 self._add_frames(delivery, out, now)
         if self._speaks:
@@ -274,9 +279,10 @@ class Connection:
             silent_at = self._liveness.deadline
             if first is None or silent_at < first:
                 first = silent_at
-            frame_at = self._frame_timer.deadline
-            if frame_at is not None and frame_at < first:
-                first = frame_at
+            room_at = self._delivery.room_deadline if self._delivery is not None else None
+            for other in (self._frame_timer.deadline, room_at):
+                if other is not None and other < first:
+                    first = other
         return first
 
     def deadline_reached(self, now: float) -> list[Event]:
@@ -288,6 +294,8 @@ class Connection:
                 return self._close(LinkLost(self._farewell_reason()))
             reason = f"no link within {self._settings.timeout:g} s ({self.state.value})"
             return self._close(LinkLost(reason), abort=True)
+        if self._delivery is not None and self.state in CARRIES:
+            self._delivery.look_for_room(now)
         if self._liveness is not None and self._frame_timer.is_over(now):
             return self._close(LinkLost(f"a frame took more than {self._settings.frame_timeout:g} s"), abort=True)
         if self._liveness is not None and self._liveness.deadline <= now:
@@ -347,6 +355,12 @@ class Connection:
             case Arriving():
                 assert self._delivery is not None
                 self._delivery.arriving_received(message, now)
+            case Announce():
+                assert self._delivery is not None
+                self._delivery.announced(message, now)
+            case Go():
+                assert self._delivery is not None
+                self._delivery.go_received(message, now)
             case Pong():
                 return self._ponged(message, now)
             case Hello():
@@ -402,7 +416,11 @@ class Connection:
         if delivery is None or remote is None:
             raise LocalProtocolError("this connection was not told what to deliver")
         delivery.attach(
-            boot=remote.boot, window=remote.window, max_frame=remote.max_frame, max_packet=remote.max_packet
+            boot=remote.boot,
+            window=remote.window,
+            max_frame=remote.max_frame,
+            max_packet=remote.max_packet,
+            announces=Feature.ANNOUNCE in remote.features and Feature.ANNOUNCE in self.local.features,
         )
         return delivery
 
@@ -436,14 +454,13 @@ class Connection:
     def _next_ping(self, now: float) -> Ping:
         """Return a PING whose PONG tells that everything before it was read."""
         number = self._delivery.last_number if self._delivery is not None else 0
-        return Ping(self._pings.next(now, self._pacing.mark(number)))
+        return Ping(self._pings.next(now, self._pacing.mark(number, now)))
 
     def _ponged(self, message: Pong, now: float) -> list[Event]:
-        answered = self._pings.answered(message.opaque, now)
-        if answered is None:
+        mark = self._pings.answered(message.opaque, now)
+        if mark is None:
             return []
-        mark, took = answered
-        self._pacing.confirmed(mark, took)
+        self._pacing.confirmed(mark, now)
         if self._delivery is not None and self.state in CARRIES:
             self._delivery.arrived(mark.number, now)
         return [message]
@@ -456,7 +473,9 @@ class Connection:
     # ---- private: the end
 
     def _goodbye(self, message: Goodbye, now: float) -> list[Event]:
+        assert self._delivery is not None
         self.goodbye_received = message
+        self._delivery.goodbye_received()
         self.state = State.PARTING if self.state is State.LEAVING else State.LEFT
         if self._farewell is None:
             self._leave(Goodbye(message.code), now)

@@ -24,18 +24,20 @@ from netlayer.errors import (
 )
 from netlayer.handlers import DataPacket
 from netlayer.sansio.load import PACKET_OVERHEAD, NodeLoad
+from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.reassembly import Reassembly
 from netlayer.sansio.send_queue import SendQueue
 from netlayer.sansio.session import MAX_FIRST, Session
-from netlayer.sansio.streams import OutgoingPacket
 from netlayer.sansio.writer import PacketWriter, Terms
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
     MIN_MAX_FRAME,
     Ack,
+    Announce,
     Arriving,
     Done,
     Flag,
+    Go,
     Nack,
     Select,
 )
@@ -140,7 +142,7 @@ class Delivery:
     def heard(self, now: float) -> None:
         """Note that bytes of the peer came."""
         if self._writer is not None:
-            self._writer.heard_at = now
+            self._writer.heard(now)
 
     @property
     def has_begun(self) -> bool:
@@ -256,6 +258,43 @@ class Delivery:
             session.outgoing.is_empty and (session.incoming is None or session.incoming.unreceipted == 0)
         )
 
+    def announced(self, message: Announce, now: float) -> None:
+        """Make room for a large packet of the peer, or let it wait for that.
+
+        :raises RemoteProtocolError: when it is out of its place, or too large.
+        """
+        self._reassembly.announced(message, now)
+
+    def goodbye_received(self) -> None:
+        """Note that the peer sends no more packets: what it has announced does not come."""
+        self._reassembly.drop()
+
+    @property
+    def go_is_due(self) -> bool:
+        """Whether the peer has to be told that there is room."""
+        return self._reassembly.go_is_due
+
+    def take_go(self) -> Go:
+        """Return that there is room, to be told."""
+        return self._reassembly.take_go()
+
+    @property
+    def room_deadline(self) -> float | None:
+        """When to call :meth:`look_for_room`, or None."""
+        return self._reassembly.deadline
+
+    def look_for_room(self, now: float) -> None:
+        """See that a packet of the peer does not wait for one that only trickles."""
+        self._reassembly.deadline_reached(now)
+
+    def go_received(self, message: Go, now: float) -> None:
+        """Note that the peer has room for the packet that was announced.
+
+        :raises RemoteProtocolError: when none was.
+        """
+        if self._writer is not None:
+            self._writer.go_received(message.number, now)
+
     @property
     def arriving(self) -> Arriving | None:
         """How much has come of a packet that is arriving, or None if nothing has."""
@@ -266,9 +305,13 @@ class Delivery:
 
     # ---- links come and go
 
-    def attach(self, *, boot: int, window: int, max_frame: int, max_packet: int) -> None:
-        """Begin to use a connection that was selected, with the limits that its peer announced."""
+    def attach(self, *, boot: int, window: int, max_frame: int, max_packet: int, announces: bool = False) -> None:
+        """Begin to use a connection that was selected, with the limits that its peer has told.
+
+        :param announces: whether both ends announce large packets.
+        """
         self._stop_writing()
+        self._reassembly.begin(announces=announces)
         self._accepts_new = True
         self._forget_at = None
         self.queue_limit = min(self._settings.queue_limit // 2, window)
@@ -285,6 +328,7 @@ class Delivery:
                 window=window,
                 max_packet=min(max_packet, self._settings.max_packet),
                 part_size=min(self._settings.buffer_size, max(max_frame, MIN_MAX_FRAME) - 1 - DATA_HEADER_SIZE),
+                announces=announces,
             ),
         )
 
@@ -319,6 +363,8 @@ class Delivery:
     def stop_sending(self, error: Exception) -> None:
         """Begin no further packet on this link; fail those that were not begun."""
         self._accepts_new = False
+        if self._writer is not None:
+            self._writer.leave()
         lost = "the session has ended"
         self._fail_queue(lambda packet: PeerLost(self.peer_id, lost) if packet.written else error)
 
@@ -370,7 +416,7 @@ class Delivery:
     def deadline_reached(self, now: float) -> None:
         """Time out packets, and forget a session that had no link for too long."""
         for packet in self._queue.take_overdue(now):
-            later = self._awaited_until(packet)
+            later = self._awaited_until(packet, now)
             if later > now:
                 self._queue.postpone(packet, later)
                 continue
@@ -385,12 +431,14 @@ class Delivery:
 
     # ---- private
 
-    def _awaited_until(self, packet: OutgoingPacket) -> float:
+    def _awaited_until(self, packet: OutgoingPacket, now: float) -> float:
         """Return how long a caller waits for a packet that is on its way and makes progress; 0 for any other."""
         session = self.session
         if packet.patience is None or session is None or self._writer is None:
             return 0.0
         is_on_its_way = packet.underway or packet.sequence > session.outgoing.arrived
+        if self._writer.is_awaiting_go(packet):
+            return now + packet.patience
         return self._progress_at + packet.patience if is_on_its_way else 0.0
 
     def _fail_queue(self, judge: Callable[[OutgoingPacket], Exception | None]) -> None:
@@ -427,7 +475,7 @@ class Delivery:
 
         Unless it is what has ended the process.
         """
-        cause = old.outgoing.count_death()
+        cause = old.outgoing.process_ended()
         again = []
         for packet in old.outgoing.clear():
             packet.flags |= _REDELIVERED

@@ -8,12 +8,16 @@ import attrs
 
 from netlayer.errors import PeerIdentityMismatch, RemoteProtocolError
 from netlayer.sansio.proof import Channel
-from netlayer.wire.messages import VERSION, Hello, NetAddress, Reject, RejectCode, Role, Ticket, Welcome
+from netlayer.wire.messages import VERSION, Feature, Hello, NetAddress, Reject, RejectCode, Role, Ticket, Welcome
 
 #: What a dialer is told that has shown no proof: that there is a secret is all that a stranger learns.
 NO_SECRET = "this network asks for a secret"
 
-__all__ = ["Introduction", "LocalNode", "RemoteNode", "judge_hello", "judge_welcome"]
+__all__ = ["FEATURES", "Introduction", "LocalNode", "RemoteNode", "judge_hello", "judge_welcome"]
+
+
+#: What this implementation speaks beyond version 1.
+FEATURES = (Feature.ANNOUNCE,)
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +66,7 @@ class LocalNode(Introduction):
 
     network: str
     fingerprint: bytes
+    features: tuple[str, ...] = FEATURES
     secrets: tuple[bytes, ...] = attrs.field(default=(), repr=False)
 
     def channel(self, binding: bytes, fingerprint: bytes, *, dialed: bool) -> Channel:

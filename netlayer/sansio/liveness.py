@@ -152,13 +152,10 @@ class Pings:
         self._sent[opaque] = now, mark
         return opaque
 
-    def answered(self, opaque: bytes, now: float) -> tuple[Mark, float] | None:
-        """Take the eight bytes of a PONG; return what it confirms and the seconds that it took.
-
-        Or None, if it answers no PING of ours.
-        """
+    def answered(self, opaque: bytes, now: float) -> Mark | None:
+        """Take the eight bytes of a PONG; return what it confirms, or None if it answers no PING of ours."""
         if opaque not in self._sent:
             return None
         sent, mark = self._sent.pop(opaque)
         self.round_trip = now - sent
-        return mark, self.round_trip
+        return mark

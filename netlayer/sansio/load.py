@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from netlayer.sansio.reservations import Reservations
+
 __all__ = ["PACKET_OVERHEAD", "NodeLoad", "Queue", "SharedPayload"]
 
 #: Bytes that each packet is charged besides its payload, in queues and in windows: about what its objects take, so
@@ -22,7 +24,8 @@ class Queue(Protocol):
 class Arriving(Protocol):
     """A packet of which parts have arrived, and more are to come."""
 
-    begun_at: float
+    def may_give_way(self, now: float) -> bool:
+        """Return whether it has taken its time already."""
 
     def give_way(self) -> None:
         """Forget what has arrived."""
@@ -34,17 +37,19 @@ class NodeLoad:
     :ivar handlers: handlers that have started and not finished, for whichever peer.
     :ivar queued: bytes in all send queues; a payload that several of them share is counted once.
     :ivar queues: the send queues themselves.
-    :ivar reassembling: bytes of packets of which parts have arrived.
+    :ivar reservations: the room for packets that were announced.
+    :ivar reassembling: bytes of other packets of which parts have arrived.
     :ivar arriving: these packets, in the order in which they have begun.
     :ivar submitted: how many packets were queued so far, for whichever peer.
     """
 
-    __slots__ = ("arriving", "handlers", "queued", "queues", "reassembling", "submitted")
+    __slots__ = ("arriving", "handlers", "queued", "queues", "reassembling", "reservations", "submitted")
 
     def __init__(self) -> None:
         self.handlers = 0
         self.queued = 0
         self.queues: set[Queue] = set()
+        self.reservations = Reservations()
         self.reassembling = 0
         self.arriving: dict[Arriving, None] = {}
         self.submitted = 0

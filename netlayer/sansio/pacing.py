@@ -5,8 +5,9 @@ this link and on every other one that shares the way. So an end keeps little in 
 :data:`SPAN` seconds, and :data:`LEAST` more. A fast way opens up within a few round trips.
 
 How fast the peer reads is measured as BBR does it (Cardwell and others, *BBR: Congestion-Based Congestion Control*, ACM
-Queue 14, 2016): by what was read while a mark was on its way and back, divided by the time that it took. Counting what
-is read in a fixed time would go wrong when PONGs are late and come all at once.
+Queue 14, 2016): by what was read from the last PONG before a mark was written to the mark's own PONG, divided by the
+time between the two PONGs or that in which it was written, whichever is longer. Either alone goes wrong when PONGs are
+late and come all at once.
 """
 
 from __future__ import annotations
@@ -30,11 +31,17 @@ class Mark(NamedTuple):
 
     :ivar written: bytes of packets before it.
     :ivar read: those of them that the peer was known to have read.
+    :ivar read_at: since when that was known.
+    :ivar read_sent: when the mark was written that had told it.
+    :ivar sent: when this one was written.
     :ivar number: the last packet that was written whole before it.
     """
 
     written: int
     read: int
+    read_at: float
+    read_sent: float
+    sent: float
     number: int
 
 
@@ -49,6 +56,7 @@ class Pacing:
     def __init__(self) -> None:
         self.written = 0
         self._read = 0
+        self._read_at = self._read_sent = 0.0
         self._marked = 0
         self._allowed = LEAST
 
@@ -65,19 +73,19 @@ class Pacing:
             return True
         return unmarked > 0 and self._marked <= self._read and self.room <= 0
 
-    def mark(self, number: int) -> Mark:
+    def mark(self, number: int, now: float) -> Mark:
         """Return the mark of a PING that is written now.
 
         :param number: the last packet that was written whole.
         """
+        if self._marked <= self._read:  # none is on its way: the time before tells nothing
+            self._read_at = self._read_sent = now
         self._marked = self.written
-        return Mark(self.written, self._read, number)
+        return Mark(self.written, self._read, self._read_at, self._read_sent, now, number)
 
-    def confirmed(self, mark: Mark, took: float) -> None:
-        """Note that the peer has read everything before a mark.
-
-        :param took: seconds from the mark to its PONG.
-        """
+    def confirmed(self, mark: Mark, now: float) -> None:
+        """Note that the peer has read everything before a mark."""
         if mark.written > self._read:
-            self._read = mark.written
-            self._allowed = LEAST + int(SPAN * (mark.written - mark.read) / max(took, _SHORTEST))
+            self._read, self._read_at, self._read_sent = mark.written, now, mark.sent
+            took = max(now - mark.read_at, mark.sent - mark.read_sent, _SHORTEST)
+            self._allowed = LEAST + int(SPAN * (mark.written - mark.read) / took)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 
 from netlayer.sansio.load import NodeLoad
-from netlayer.sansio.streams import OutgoingPacket
+from netlayer.sansio.packet import OutgoingPacket
 
 __all__ = ["SendQueue"]
 

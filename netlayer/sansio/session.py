@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from netlayer.sansio.streams import IncomingStream, OutgoingPacket, OutgoingStream
+from netlayer.sansio.packet import OutgoingPacket
+from netlayer.sansio.streams import IncomingStream, OutgoingStream
 from netlayer.wire.messages import Select
 
 __all__ = ["MAX_FIRST", "Session"]

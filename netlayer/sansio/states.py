@@ -6,8 +6,10 @@ from enum import Enum
 
 from netlayer.wire.messages import (
     Ack,
+    Announce,
     Arriving,
     Done,
+    Go,
     Goodbye,
     Hello,
     Nack,
@@ -45,8 +47,9 @@ class State(Enum):
 
 
 _ALIVE = frozenset({Ping, Pong, Reject})
-_RECEIPTS = frozenset({Ack, Done, Nack, Arriving})
+_RECEIPTS = frozenset({Ack, Done, Nack, Arriving, Go})
 _NEWS = frozenset({Register, Registered, Peers})
+_PACKETS = frozenset({Announce, Goodbye})  # besides DATA and DATA_PART
 
 #: The messages that a peer may send in each state; DATA and DATA_PART stand in :data:`TAKES_DATA`.
 LEGAL: dict[State, frozenset[type]] = {
@@ -56,8 +59,8 @@ LEGAL: dict[State, frozenset[type]] = {
     State.AWAITING_WELCOME: frozenset({Welcome, Reject}),
     State.PROVEN: _ALIVE | {Select},
     State.SELECTING: _ALIVE | {Selected},
-    State.LINKED: _ALIVE | _RECEIPTS | _NEWS | {Goodbye},
-    State.LEAVING: _ALIVE | _RECEIPTS | _NEWS | {Goodbye},
+    State.LINKED: _ALIVE | _RECEIPTS | _NEWS | _PACKETS,
+    State.LEAVING: _ALIVE | _RECEIPTS | _NEWS | _PACKETS,
     State.LEFT: _ALIVE | _RECEIPTS,
     State.PARTING: _ALIVE | _RECEIPTS,
     State.CLOSED: frozenset(),

@@ -9,105 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from typing import Any
 
 from netlayer.errors import RemoteProtocolError
-from netlayer.sansio.load import PACKET_OVERHEAD, SharedPayload
+from netlayer.sansio.packet import OutgoingPacket
+from netlayer.sansio.suspects import Suspects
 from netlayer.wire.messages import MAX_TEXT, Ack, Done, Nack
 
-__all__ = ["IncomingStream", "OutgoingPacket", "OutgoingStream"]
-
-#: Processes that have ended with a packet in hand, from which on it goes alone: one may have been chance.
-SUSPECT_DEATHS = 2
-#: The longest probation, in seconds: a handler that never finishes must not stop what is behind it for ever.
-LONGEST_PROBATION = 3600.0
-
-
-class OutgoingPacket:
-    """A packet on its way, from the moment it is queued until it is settled.
-
-    :ivar number: the caller's number for it: how many packets its node has queued up to it, for whichever peer. The
-        wire counts for itself.
-    :ivar waiter: whatever the driver wants to find again when the packet is settled, or None if nobody waits.
-    :ivar deadline: the time at which the caller gives up, or None. It may be moved to a later one.
-    :ivar patience: seconds that the caller goes on waiting after each sign that the packet makes progress; None if the
-        deadline stands.
-    :ivar from_handler: whether a handler sends it, which has not finished: it may use more of the queue.
-    :ivar queue: the send queue that it is charged to.
-    :ivar queued: whether it waits there; if not, a stream holds it.
-    :ivar written: whether any of it was ever written to the peer, by whichever connection.
-    :ivar share: what it takes of the window, from when the link has all of it until its receipt.
-    :ivar sequence: its number in the stream, once the present link has all of it, or the peer is known to; else 0.
-    :ivar breaks: how many links in a row were broken inside of it and have brought nothing else through.
-    :ivar deaths: how many processes of the peer were handed it whole and have ended without a receipt for it.
-    :ivar underway: whether the present link has a part of it, and not all.
-    :ivar charged: whether its queue counts it.
-    :ivar settled: whether its outcome is known, or is known to stay unknown; nobody needs it any more then.
-    :ivar error: what went wrong, once settled; None if the peer's handler finished.
-    """
-
-    __slots__ = (
-        "breaks",
-        "charge",
-        "charged",
-        "deadline",
-        "deaths",
-        "error",
-        "flags",
-        "from_handler",
-        "number",
-        "patience",
-        "payload",
-        "queue",
-        "queued",
-        "sequence",
-        "settled",
-        "share",
-        "shared",
-        "tag",
-        "underway",
-        "waiter",
-        "written",
-    )
-
-    def __init__(
-        self,
-        tag: int,
-        payload: bytes,
-        *,
-        flags: int = 0,
-        waiter: Any = None,
-        deadline: float | None = None,
-        patience: float | None = None,
-        shared: SharedPayload | None = None,
-        from_handler: bool = False,
-    ) -> None:
-        self.number = 0
-        self.tag = tag
-        self.payload = payload
-        self.flags = flags
-        self.waiter = waiter
-        self.deadline = deadline
-        self.patience = patience
-        self.shared = shared
-        self.from_handler = from_handler
-        self.charge = len(payload) + PACKET_OVERHEAD
-        self.queue: Any = None
-        self.queued = True
-        self.written = False
-        self.sequence = 0
-        self.share = 0
-        self.breaks = 0
-        self.deaths = 0
-        self.underway = False
-        self.charged = False
-        self.settled = False
-        self.error: Exception | None = None
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether so many processes have ended with it in hand that it may be the cause."""
-        return self.deaths >= SUSPECT_DEATHS
+__all__ = ["IncomingStream", "OutgoingStream"]
 
 
 class OutgoingStream:
@@ -117,12 +25,7 @@ class OutgoingStream:
     peer has not received: they are written again, before all others, and numbered anew. So a packet that nobody needs
     any more can be left out of them, and the next one takes its number.
 
-    A *suspect*, over which two processes of the peer may have ended, goes alone: it is begun when nothing else is in
-    flight, and the next packet when it has its receipt. If a third process ends then, that is no chance. But handlers
-    may hang, and then waiting for a receipt would stop everything for ever. So a suspect waits for others, and others
-    for it, for the time of its *probation*, which doubles with each further death.
-
-    :param probation: seconds of the first probation, more than a handler takes that somebody waits for.
+    :param probation: see :class:`~netlayer.sansio.suspects.Suspects`.
     :ivar id: random, made with the session, never changed.
     :ivar first: the number of the first packet without a receipt.
     :ivar next: the number of the next packet that is written whole.
@@ -142,11 +45,7 @@ class OutgoingStream:
         self._again: deque[OutgoingPacket] = deque()  # that earlier links have begun
         self._resumed_at = 0  # the last packet that the peer had whole when the present link began
         self._first_begun: OutgoingPacket | None = None  # on the present link, if it has parts
-        self._probation = probation
-        self._alone: OutgoingPacket | None = None  # the suspect that was begun last, while nothing was begun behind it
-        self._alone_until = 0.0
-        self._waiting: OutgoingPacket | None = None  # the suspect that waits for others
-        self._waits_until = 0.0
+        self._suspects = Suspects(probation=probation)
 
     def __len__(self) -> int:
         return len(self.packets())
@@ -175,20 +74,12 @@ class OutgoingStream:
             again.popleft()
         return None
 
-    def may_begin(self, packet: OutgoingPacket, *, now: float, heard: float) -> bool:
-        """Return whether `packet` may be begun, as far as suspects go.
+    def may_begin(self, heard: float) -> bool:
+        """Return whether a packet may be begun, or has to wait for one that goes alone.
 
-        :param heard: when the peer was heard last. A suspect has passed its probation only if the peer has lived on.
+        :param heard: when the peer was heard last.
         """
-        if not self._numbered:
-            return True
-        if self._alone is not None and heard < self._alone_until:
-            return False
-        if not packet.is_suspect:
-            return True
-        if self._waiting is not packet:
-            self._waiting, self._waits_until = packet, now + self._probation_of(packet)
-        return now >= self._waits_until
+        return self._suspects.may_begin(heard)
 
     def begin(self, packet: OutgoingPacket, *, has_parts: bool) -> None:
         """Note that the first part of a packet is written, or all of it."""
@@ -196,7 +87,7 @@ class OutgoingStream:
             self._again.popleft()
         if self._first_begun is None and not self._numbered_on_this_link():
             self._first_begun = packet if has_parts else None
-        self._alone = packet if packet.is_suspect and not self._numbered else None
+        self._suspects.begun(packet, in_flight=len(self._numbered))
         packet.underway = True
         self.writing = packet
 
@@ -213,7 +104,7 @@ class OutgoingStream:
         self._numbered[self.next] = packet
         self.next += 1
         packet.share = min(packet.charge, window)
-        self._alone_until = now + self._probation_of(packet)
+        self._suspects.wrote(packet, now)
         self.in_flight += packet.share
         self.excess += packet.charge - packet.share
 
@@ -308,6 +199,7 @@ class OutgoingStream:
             packet.sequence = 0
         self._numbered.clear()
         self._again.clear()
+        self._suspects.clear()
         if self.writing is not None:
             self.writing.underway = False
         self.writing = self._first_begun = None
@@ -320,19 +212,9 @@ class OutgoingStream:
         """Return the packets that the peer was handed whole, as far as is known, and that have no receipt."""
         return list(self._numbered.values())
 
-    def count_death(self) -> OutgoingPacket | None:
-        """Note that the peer's process has ended, at each packet that it was handed whole and that has no receipt.
-
-        :returns: the packet that is the cause, if one went alone.
-        """
-        for packet in self._numbered.values():
-            packet.deaths += 1
-        alone = self._alone
-        return alone if alone is not None and alone.sequence else None
-
-    def _probation_of(self, packet: OutgoingPacket) -> float:
-        doublings = min(max(packet.deaths - SUSPECT_DEATHS, 0), 16)
-        return float(min(self._probation * 2**doublings, LONGEST_PROBATION))
+    def process_ended(self) -> OutgoingPacket | None:
+        """Note that the peer's process has ended; return the packet that is the cause, if one is known to be."""
+        return self._suspects.process_ended(self._numbered.values())
 
     def _numbered_on_this_link(self) -> bool:
         return self.next - 1 > self._resumed_at
@@ -340,6 +222,7 @@ class OutgoingStream:
     def _leave_window(self, packet: OutgoingPacket) -> None:
         self.in_flight -= packet.share
         self.excess -= packet.charge - packet.share
+        self._suspects.left(packet)
 
     def _advance(self) -> None:
         while self.first < self.next and self.first not in self._numbered:

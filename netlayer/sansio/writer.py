@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import attrs
 
-from netlayer.errors import PacketTooLarge, PeerLost
+from netlayer.errors import PacketTooLarge, PeerLost, RemoteProtocolError
 from netlayer.sansio.load import NodeLoad
+from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.send_queue import SendQueue
-from netlayer.sansio.streams import OutgoingPacket, OutgoingStream
-from netlayer.wire.messages import MessageType, encode_data
+from netlayer.sansio.streams import OutgoingStream
+from netlayer.wire.messages import MAX_UNANNOUNCED, Announce, MessageType, encode_data, encode_message
 
 __all__ = ["PacketWriter", "Terms"]
+
+#: Seconds after which a link has brought the receipts that the link before has lost.
+SETTLED_AFTER = 1.0
 
 # Members of an IntEnum are slow to find and to pack, and packets are many.
 _DATA, _DATA_PART = int(MessageType.DATA), int(MessageType.DATA_PART)
@@ -27,11 +31,13 @@ class Terms:
     :ivar window: bytes without a receipt that the peer takes.
     :ivar max_packet: the longest payload that both ends allow.
     :ivar part_size: payload bytes that fit one frame.
+    :ivar announces: whether large packets are announced, and wait until the peer has room.
     """
 
     window: int
     max_packet: int
     part_size: int
+    announces: bool
 
 
 class PacketWriter:
@@ -39,7 +45,6 @@ class PacketWriter:
 
     :param peer_id: for errors.
     :param terms: what both ends have agreed on.
-    :ivar heard_at: when bytes of the peer came last.
     :ivar is_open: whether frames may be written: not before both ends know where the streams stand.
     """
 
@@ -47,7 +52,8 @@ class PacketWriter:
         self, *, peer_id: int | None, outgoing: OutgoingStream, queue: SendQueue, load: NodeLoad, terms: Terms
     ) -> None:
         self.terms = terms
-        self.heard_at = 0.0
+        self._heard_first: float | None = None
+        self._heard_last = 0.0
         self.is_open = False
         self._peer_id = peer_id
         self._outgoing = outgoing
@@ -55,13 +61,43 @@ class PacketWriter:
         self._load = load
         self._payload = b""  # of the packet that is being written
         self._written = 0  # how much of it
+        self._announced: OutgoingPacket | None = None  # the packet that waits for GO, or has it and was not begun
+        self._has_go = False
+        self._announcements = 0
+
+    def heard(self, now: float) -> None:
+        """Note that bytes of the peer came. The first second does not count: receipts may be on their way again."""
+        if self._heard_first is None:
+            self._heard_first = now
+        if now - self._heard_first >= SETTLED_AFTER:
+            self._heard_last = now
 
     def has_frames(self, *, accepts_new: bool) -> bool:
         """Return whether there is something to write, with room in the window or without.
 
         :param accepts_new: whether packets may be taken from the queue.
         """
-        return self.is_open and (self._outgoing.has_begun or (accepts_new and bool(self._queue.waiting)))
+        if not self.is_open:
+            return False
+        waits = accepts_new and bool(self._queue.waiting)
+        return waits or self._outgoing.has_begun or self._announced is not None
+
+    def is_awaiting_go(self, packet: OutgoingPacket) -> bool:
+        """Return whether the peer has not made room yet for a packet that was announced."""
+        return packet is self._announced and not self._has_go
+
+    def go_received(self, number: int, now: float) -> None:
+        """Note that the peer has room for the packet of an announcement, unless that was taken back.
+
+        :raises RemoteProtocolError: when there was no such announcement.
+        """
+        if not 1 <= number <= self._announcements:
+            raise RemoteProtocolError(f"GO for announcement {number}, which was not made")
+        packet = self._announced
+        if packet is not None and number == self._announcements:
+            self._has_go = True
+            if packet.patience is not None:
+                packet.deadline = now + packet.patience
 
     def next_frame(self, now: float, *, accepts_new: bool) -> bytes | None:
         """Return the next frame, or None while there is nothing to write, or nothing may be begun."""
@@ -70,9 +106,14 @@ class PacketWriter:
         outgoing = self._outgoing
         packet = outgoing.writing
         if packet is None:
-            packet = self._begin(accepts_new, now)
-            if packet is None:
+            packet = self._next(accepts_new)
+            if packet is None or packet is not self._announced:
+                announcement = self._announcement(packet)
+                if announcement is not None or packet is None or not self._may_begin():
+                    return announcement
+            elif not self._has_go:
                 return None
+            self._begin(packet)
         elif packet.patience is not None:
             packet.deadline = now + packet.patience  # the socket has taken the part before
         start, payload = self._written, self._payload
@@ -86,9 +127,15 @@ class PacketWriter:
             self._queue.release(packet)
         return encode_data(_DATA, packet.flags, packet.tag, payload[start:] if start else payload)
 
+    def leave(self) -> None:
+        """Begin nothing that waits in the queue. What of that was announced need not be taken back: GOODBYE follows."""
+        if self._announced is not None and self._announced.queued:
+            self._announced = None
+
     def interrupt(self) -> None:
         """Note that the link is gone."""
         self.is_open = False
+        self._announced = None
         packet = self._outgoing.writing
         self._outgoing.interrupt()
         if packet is not None:
@@ -96,24 +143,37 @@ class PacketWriter:
 
     # ---- private
 
-    def _begin(self, accepts_new: bool, now: float) -> OutgoingPacket | None:
-        """Begin the next packet if there is one, and room for it in the window."""
-        outgoing, queue = self._outgoing, self._queue
-        room = self.terms.window * 2 if self._load.handlers else self.terms.window
-        if outgoing.in_flight >= room:
-            return None
-        packet = outgoing.to_resend()
-        is_new = packet is None
+    def _next(self, accepts_new: bool) -> OutgoingPacket | None:
+        """Return the packet that has to be begun next, if there is one."""
+        packet = self._outgoing.to_resend()
         if packet is None and accepts_new:
             packet = self._next_in_queue()
-        if packet is None or not outgoing.may_begin(packet, now=now, heard=self.heard_at):
+        return packet
+
+    def _may_begin(self) -> bool:
+        """Return whether there is room in the window, and nothing in flight that has to go alone."""
+        room = self.terms.window * 2 if self._load.handlers else self.terms.window
+        return self._outgoing.in_flight < room and self._outgoing.may_begin(self._heard_last)
+
+    def _announcement(self, packet: OutgoingPacket | None) -> bytes | None:
+        """Announce the next packet if it is large and may be begun, or take back what was announced before."""
+        is_large = packet is not None and len(packet.payload) > max(self.terms.part_size, MAX_UNANNOUNCED)
+        size = 0
+        if is_large and self.terms.announces and packet is not None and self._may_begin():
+            size = len(packet.payload)
+        if not size and self._announced is None:
             return None
-        if is_new:
-            queue.take(packet)
-        outgoing.begin(packet, has_parts=len(packet.payload) > self.terms.part_size)
+        self._announced, self._has_go = (packet if size else None), False
+        self._announcements += 1
+        return encode_message(Announce(self._announcements, size))
+
+    def _begin(self, packet: OutgoingPacket) -> None:
+        if packet.queued:
+            self._queue.take(packet)
+        self._announced = None
+        self._outgoing.begin(packet, has_parts=len(packet.payload) > self.terms.part_size)
         packet.written = True
         self._payload, self._written = packet.payload, 0
-        return packet
 
     def _next_in_queue(self) -> OutgoingPacket | None:
         """Return the next packet that the peer takes; it may have told its limit after others were queued."""

@@ -25,15 +25,19 @@ __all__ = [
     "MAX_REFERRALS",
     "MAX_REFERRAL_ADDRESSES",
     "MAX_TEXT",
+    "MAX_UNANNOUNCED",
     "MIN_MAX_FRAME",
     "MIN_MAX_PACKET",
     "MIN_PART",
     "MIN_WINDOW",
     "VERSION",
     "Ack",
+    "Announce",
     "Arriving",
     "Done",
+    "Feature",
     "Flag",
+    "Go",
     "Goodbye",
     "Hello",
     "Message",
@@ -86,6 +90,9 @@ MIN_WINDOW = 65536
 #: The least that a node may announce.
 MIN_MAX_PACKET = 1024
 
+#: The largest packet in parts, in payload bytes, that may come without being announced.
+MAX_UNANNOUNCED = 262144
+
 #: Payload bytes of a DATA_PART at least, so that parts can't cost their receiver more than they carry.
 MIN_PART = 1024
 
@@ -110,6 +117,8 @@ class MessageType(IntEnum):
     REGISTERED = 33
     PEERS = 34
     ARRIVING = 128
+    ANNOUNCE = 129
+    GO = 130
 
 
 class Flag(IntEnum):
@@ -118,6 +127,12 @@ class Flag(IntEnum):
     BROADCAST = 1
     REDELIVERED = 2
     RECEIPT_NOW = 4
+
+
+class Feature:
+    """What a node may speak beyond version 1. Names that are not known mean nothing."""
+
+    ANNOUNCE = "announce"
 
 
 class RejectCode:
@@ -389,6 +404,23 @@ class Arriving(msgspec.Struct, array_like=True, frozen=True, gc=False):
     size: _U64
 
 
+class Announce(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The next packet is large: its parts wait for GO. Told only to a peer with the feature ``announce``.
+
+    :ivar number: counts the announcements of a link, from 1.
+    :ivar size: its payload bytes; 0 takes the announcement before this one back.
+    """
+
+    number: _Number
+    size: _U64
+
+
+class Go(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """There is room for the packet of announcement `number`."""
+
+    number: _Number
+
+
 Message: TypeAlias = (
     Hello
     | Welcome
@@ -405,6 +437,8 @@ Message: TypeAlias = (
     | Registered
     | Peers
     | Arriving
+    | Announce
+    | Go
 )
 
 _TYPES: dict[type[Message], MessageType] = {
@@ -423,6 +457,8 @@ _TYPES: dict[type[Message], MessageType] = {
     Registered: MessageType.REGISTERED,
     Peers: MessageType.PEERS,
     Arriving: MessageType.ARRIVING,
+    Announce: MessageType.ANNOUNCE,
+    Go: MessageType.GO,
 }
 _RAW: dict[int, type[Ping] | type[Pong]] = {MessageType.PING: Ping, MessageType.PONG: Pong}
 # Members of an IntEnum are slow to find and to pack, and frames are many.

@@ -13,8 +13,8 @@ from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.load import NodeLoad
+from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.states import State
-from netlayer.sansio.streams import OutgoingPacket
 from netlayer.wire.frames import FrameDecoder
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,

@@ -20,9 +20,9 @@ from netlayer.sansio.connection import Connection
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.events import Closed, Event, Introduced, Linked
 from netlayer.sansio.load import NodeLoad
+from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.selection import Decision, Refuse, Selection, Take
 from netlayer.sansio.states import State
-from netlayer.sansio.streams import OutgoingPacket
 from netlayer.wire.messages import RejectCode
 from tests.sansio.pair import ADDRESS, BINDING, LARGE, SMALL, local_node
 

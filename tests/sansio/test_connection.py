@@ -32,9 +32,11 @@ from netlayer.wire.messages import (
     MIN_MAX_FRAME,
     VERSION,
     Ack,
+    Announce,
     Arriving,
     Done,
     Flag,
+    Go,
     Goodbye,
     Message,
     MessageType,
@@ -348,6 +350,8 @@ SAMPLES: list[Message] = [
     Registered(15.0),
     Peers(()),
     Arriving(1, 0),
+    Announce(1, 0),
+    Go(1),
 ]
 
 

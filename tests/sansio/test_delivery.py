@@ -28,8 +28,8 @@ from netlayer.errors import (
 from netlayer.handlers import DataPacket
 from netlayer.sansio.delivery import MAX_BREAKS, Delivery
 from netlayer.sansio.load import PACKET_OVERHEAD, NodeLoad, SharedPayload
+from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.reassembly import PATIENCE, Reassembly
-from netlayer.sansio.streams import OutgoingPacket
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,
     MIN_PART,

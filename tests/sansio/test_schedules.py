@@ -30,8 +30,8 @@ from netlayer.errors import (
 )
 from netlayer.handlers import DataPacket
 from netlayer.sansio.delivery import MAX_BREAKS
+from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.session import Session
-from netlayer.sansio.streams import OutgoingPacket
 from netlayer.wire.messages import Flag, MessageType, RejectCode
 from tests.sansio.stack import KIB, End, Network, Node
 

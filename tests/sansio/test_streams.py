@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.errors import RemoteProtocolError
 from netlayer.sansio.load import PACKET_OVERHEAD
-from netlayer.sansio.streams import IncomingStream, OutgoingPacket, OutgoingStream
+from netlayer.sansio.packet import OutgoingPacket
+from netlayer.sansio.streams import IncomingStream, OutgoingStream
 from netlayer.wire.messages import MAX_TEXT, Ack, Done, Nack, decode_message, encode_message
 
 KEEP = 64 * 1024
@@ -185,53 +186,6 @@ class OutgoingTests(SynchronousTestCase):
         write(stream, small)
         stream.resume_behind(2)  # it has no parts: that is the path's chance
         self.assertEqual((large.breaks, small.breaks), (1, 0))
-
-    def test_suspects_go_alone(self) -> None:
-        """A packet over which two processes have ended goes when nothing is in flight, and nothing goes beside it."""
-
-        def may_begin(packet: OutgoingPacket, now: float = 0.0) -> bool:
-            return stream.may_begin(packet, now=now, heard=now)
-
-        suspect, other = OutgoingPacket(0, b""), OutgoingPacket(0, b"")
-        suspect.deaths = 1
-        stream = sent(1)
-        self.assertTrue(may_begin(suspect))
-        suspect.deaths = 2
-        self.assertFalse(may_begin(suspect))
-        self.assertTrue(may_begin(other))
-        stream.receipt(1)
-        self.assertTrue(may_begin(suspect))
-        write(stream, suspect)
-        self.assertFalse(may_begin(other))
-        stream.receipt(2)
-        self.assertTrue(may_begin(other))
-
-    def test_probation(self) -> None:
-        """A handler that hangs stops the others for a while only; longer with each further death."""
-        for deaths, seconds in ((2, 20.0), (3, 40.0), (5, 160.0), (30, 3600.0)):
-            suspect, other = OutgoingPacket(0, b""), OutgoingPacket(0, b"")
-            suspect.deaths = deaths
-            stream = sent(1)  # whose handler hangs
-            found = [stream.may_begin(suspect, now=now, heard=now) for now in (100.0, 99.9 + seconds, 100.0 + seconds)]
-            self.assertEqual(found, [False, False, True])
-            stream.receipt(1)
-            write(stream, suspect)  # now its own hangs
-            times = [(seconds - 0.1, seconds - 0.1), (seconds, seconds - 0.1), (seconds, seconds)]
-            found = [stream.may_begin(other, now=now, heard=heard) for now, heard in times]
-            self.assertEqual(found, [False, False, True])
-
-    def test_cause(self) -> None:
-        """It is a suspect that has ended a process if it was alone there, whole, and nothing was begun behind it."""
-        suspect, other = OutgoingPacket(0, b""), OutgoingPacket(0, b"")
-        suspect.deaths = 2
-        stream = sent(0)
-        stream.begin(suspect, has_parts=True)
-        self.assertIsNone(stream.count_death())
-        stream.wrote(window=KEEP, now=0.0)
-        self.assertIs(stream.count_death(), suspect)
-        stream.begin(other, has_parts=False)
-        self.assertIsNone(stream.count_death())
-        self.assertEqual((suspect.deaths, other.deaths), (4, 0))
 
     def test_arrived(self) -> None:
         """What has arrived is known once, and never of what was not sent whole."""

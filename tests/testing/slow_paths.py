@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from netlayer import BootstrapService, DataPacket, PeerProtocol, PeerService
+from netlayer import BootstrapService, DataPacket, PeerProtocol, PeerService, Settings
 from netlayer.errors import LinkLost
 from netlayer.testing import Scenario
 
@@ -44,6 +44,7 @@ class SlowPaths(Scenario):
     nodes = 2
     most_events = 50_000_000
     size = 16_000_000
+    settings: Settings | None = None
 
     @property
     def rate(self) -> int:
@@ -75,6 +76,7 @@ class SlowPaths(Scenario):
             identity=host.identity(),
             rng=host.rng,
             protocol=Noting,
+            settings=self.settings,
         )
         service.factory.application = host.disk.setdefault("noted", [])
         return service
@@ -88,6 +90,7 @@ class SlowPaths(Scenario):
             identity=host.identity(),
             rng=host.rng,
             protocol=Noting,
+            settings=self.settings,
         )
         service.factory.application = host.disk.setdefault("noted", [])
         return service

@@ -24,9 +24,11 @@ from netlayer.wire.messages import (
     MIN_MAX_PACKET,
     MIN_WINDOW,
     Ack,
+    Announce,
     Arriving,
     Done,
     Flag,
+    Go,
     Goodbye,
     Hello,
     Message,
@@ -72,6 +74,8 @@ NUMBERS = {
     "REGISTERED": 33,
     "PEERS": 34,
     "ARRIVING": 128,
+    "ANNOUNCE": 129,
+    "GO": 130,
 }
 
 # ---- any message that may be sent
@@ -130,6 +134,8 @@ arrays: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(Peers, record_lists),
     st.builds(Arriving, numbers, u64),
+    st.builds(Announce, numbers, u64),
+    st.builds(Go, numbers),
 )  # fmt: skip
 
 messages = arrays | st.builds(Ping, opaques) | st.builds(Pong, opaques)
@@ -387,6 +393,8 @@ class SpecificationTests(SynchronousTestCase):
             "REGISTERED": Registered,
             "PEERS": Peers,
             "ARRIVING": Arriving,
+            "ANNOUNCE": Announce,
+            "GO": Go,
         }
         self.assertEqual(Selected.__struct_fields__, Select.__struct_fields__)
         defaults = {None: "nil", (): "empty", "": "empty", b"": "empty"}

@@ -22,8 +22,10 @@ from netlayer.wire.messages import (
     MIN_MAX_PACKET,
     MIN_WINDOW,
     Ack,
+    Announce,
     Arriving,
     Done,
+    Go,
     Goodbye,
     Hello,
     Message,
@@ -67,6 +69,8 @@ MESSAGES: dict[MessageType, type[Message]] = {
     MessageType.REGISTERED: Registered,
     MessageType.PEERS: Peers,
     MessageType.ARRIVING: Arriving,
+    MessageType.ANNOUNCE: Announce,
+    MessageType.GO: Go,
 }
 NESTED: dict[str, type[msgspec.Struct]] = {
     "addresses": NetAddress,
