@@ -40,7 +40,7 @@ def die(host: Any) -> None:
     """Kill the process of a host, and start another one soon, as whatever supervises it does."""
     if host.is_running:
         host.crash()
-        host.internet.call_later(host.internet.rng.uniform(0.1, 2.0), host.restart)
+        host.internet.call_later(host.internet.rng.uniform(0.1, 0.5), host.restart)
 
 
 class Killers(Scenario):
