@@ -147,8 +147,8 @@ class _OfTwo(Fault):
 class Crash(_OfHost):
     """The process of a host is killed, and started again when the fault ends.
 
-    :ivar silent: whether the machine loses its power, so that its peers are not told; otherwise their connections are
-        reset.
+    :ivar silent: whether the machine loses its power, so that its peers are not told; otherwise its kernel closes the
+        connections, as :meth:`SimulatedHost.crash` says.
     :ivar disk: whether what was on the disk is still there afterwards, the identity included.
     """
 

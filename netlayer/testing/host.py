@@ -49,6 +49,7 @@ class SimulatedHost:
         self.disk: dict[Any, Any] = {}
         self.application: Any = None
         self.powered = True
+        self.power_losses = 0  # each makes the kernel forget its connections
         self.refuses_accepts = False
         self.reads_per_second: float | None = None
         self.group = 0  # hosts of one group reach each other
@@ -144,15 +145,18 @@ class SimulatedHost:
     # ---- faults
 
     def crash(self, *, silent: bool = False) -> None:
-        """End the process at once; none of its code runs again.
+        """End the process at once, as ``kill -9`` does; none of its code runs again.
 
-        :param silent: whether the machine loses its power, so that nobody is told. Otherwise its kernel resets the
-            connections and refuses new ones.
+        Its kernel lives on. It sends what it had taken of the process, then closes the connections: with a reset if
+        something was unread, else in good order. It refuses new ones.
+
+        :param silent: whether the machine loses its power instead, so that nobody is told.
         """
         self.internet.record(b"fault crash", self.number)
-        self._end_process(silently=silent)
         if silent:
             self.powered = False
+            self.power_losses += 1
+        self._end_process()
         ends, self._ends = self._ends, []
         for over in ends:  # not at once: whoever waits may restart the host, which may just be restarted
             self.internet.push(self.internet.now, over.callback, None)
@@ -240,16 +244,16 @@ class SimulatedHost:
         self.rng = random.Random(f"{self.internet.seed} {self.name} {self._processes}")
         self.reactor = SimulatedReactor(self, clock=float(self.rng.randrange(1_000_000)))
 
-    def _end_process(self, *, silently: bool) -> None:
+    def _end_process(self) -> None:
         reactor = self.reactor
         for transport in list(reactor.transports):
-            transport.kill(silently=silently)
+            transport.kill()
         reactor.die()
 
     def _ended(self, reactor: SimulatedReactor) -> None:
         if reactor.alive:
             self._left = reactor.leftovers()
-            self._end_process(silently=False)
+            self._end_process()
             ends, self._ends = self._ends, []
             for over in ends:
                 over.callback(None)

@@ -37,8 +37,8 @@ _RESETTING = struct.pack("ii", 1, 0)
 class LocalReactor(SystemEvents):
     """What a process on localhost gets in place of Twisted's reactor, which all of them share.
 
-    It remembers the timers and sockets that the process has, and can kill it: none of its code runs again, its
-    connections are reset, and nothing listens any more. Names are those of the hosts of the internet.
+    It remembers the timers and sockets that the process has, and can kill it: none of its code runs again, its sockets
+    are closed, and nothing listens any more. Names are those of the hosts of the internet.
 
     :param shared: Twisted's.
     """
@@ -189,17 +189,16 @@ class LocalReactor(SystemEvents):
 
     def reset(self, transport: Any) -> None:
         """Have a connection found reset, here and at the other end."""
-        _resetting(transport)
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETTING)
         transport.connectionLost(Failure(ConnectionLost()))
 
     def die(self) -> None:
-        """Run no code of this process ever again, and reset its connections."""
+        """Run no code of this process ever again, and close its sockets, as a kernel does when a process is killed."""
         self.alive = self.running = False
         for call in self.getDelayedCalls():
             call.cancel()
         self._calls.clear()
         for each in self.removeAll():
-            _resetting(each)
             each.socket.close()
         self._sockets.clear()
 
@@ -214,6 +213,3 @@ def _is_open(each: Any) -> bool:
     return handle is not None and handle.fileno() != -1
 
 
-def _resetting(each: Any) -> None:
-    if isinstance(each, tcp.Connection):
-        each.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETTING)

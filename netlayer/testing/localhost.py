@@ -92,7 +92,7 @@ class LocalHost(SimulatedHost):
         super()._begin_process()
         self.reactor = LocalReactor(self, self.internet.reactor)
 
-    def _end_process(self, *, silently: bool) -> None:
+    def _end_process(self) -> None:
         self.reactor.die()
 
 

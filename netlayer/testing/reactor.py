@@ -153,7 +153,7 @@ class SimulatedReactor(SystemEvents):
         self.run()
 
     def crash(self) -> None:
-        """End the process at once. The kernel resets its connections."""
+        """End the process at once. The kernel closes its connections; see :meth:`SimulatedHost.crash`."""
         self._host.crash(silent=False)
 
     # ---- threads

@@ -1,7 +1,12 @@
 """One end of a simulated TCP connection, as its kernel has it: windows, segments, retransmissions and resets.
 
 Bytes arrive in order and without holes, or not at all. What a broken path swallows is sent again after the path is
-mended, as late as the retransmission timer says.
+mended, as late as the retransmission timer says, if the sender's kernel has not forgotten the connection by then.
+
+A kernel outlives its process: it goes on sending what it has taken, and the end behind it. It forgets a connection at
+once when that is reset, whether the process knows it yet or not, and when its machine loses its power. From then on it
+sends nothing but resets, and takes nothing in. So there are three ways in which a stream ends: with a FIN, with a reset,
+and in nothing more; and none in which something comes behind the end.
 """
 
 from __future__ import annotations
@@ -44,16 +49,18 @@ class SimulatedSocket:
         "_in_flight",
         "_internet",
         "_last_arrival",
+        "_over",
         "_peer",
+        "_power_losses",
         "_reactor",
         "_received",
+        "_was_reset",
         "connected",
         "connection",
         "deaf",
         "host",
         "latency",
         "reading",
-        "swallows",
         "write_closed",
     )
 
@@ -64,9 +71,11 @@ class SimulatedSocket:
         self.reading = False
         self.write_closed = False
         self.deaf = False  # whether nothing arrives here any more
-        self.swallows = False  # whether what is under way to here gets lost, and only a reset will arrive
         self._reactor = reactor
         self._internet = reactor.host.internet
+        self._power_losses = reactor.host.power_losses  # of the machine, when the connection was made
+        self._was_reset = False
+        self._over = False  # whether the stream to here has lost something, so that only a reset can still arrive
         # What was sent and is not known to be read, and from when on what of it is known to be read.
         self._in_flight = 0
         self._acknowledged: list[tuple[float, int]] = []
@@ -80,6 +89,11 @@ class SimulatedSocket:
         self._held_since = 0.0
         self._cut_after: int | None = None
         self._cut_silently = False
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the kernel here knows the connection no more: it was reset, or the machine has lost its power."""
+        return self._was_reset or self._power_losses != self.host.power_losses
 
     def join(self, connection: SimulatedConnection, peer: SimulatedSocket) -> None:
         """Learn which connection this is an end of."""
@@ -100,8 +114,10 @@ class SimulatedSocket:
     # ---- for hosts and faults
 
     def reset(self) -> None:
-        """The connection is reset from outside, for this end."""
-        self._internet.push(self._internet.now, self._reset_arrives, True)
+        """The connection is reset from outside, for this end: at once, though its process learns it a turn later."""
+        if not self.forgotten:
+            self._was_reset = True
+            self._internet.push(self._internet.now, self._tell_of_reset)
 
     def cut_after(self, count: int, silently: bool) -> None:
         """Cut the connection when `count` more bytes have arrived here."""
@@ -152,6 +168,8 @@ class SimulatedSocket:
 
     def _transmit(self, segment: bytes | None) -> None:
         """Send a segment, or the FIN, to the other end."""
+        if self.forgotten:  # the process will hear of it
+            return
         internet, peer = self._internet, self._peer
         arrival = internet.now + self.latency + internet.jitter * internet.random()
         if internet.bandwidth is not None:
@@ -166,39 +184,49 @@ class SimulatedSocket:
             self.write_closed = True
             self._transmit(None)
 
+    def _reset_connection(self) -> None:
+        """Reset the connection from this end, unless it is reset already."""
+        if not self.forgotten:
+            self._send_reset()
+
     def _send_reset(self) -> None:
+        self._was_reset = True
         internet, peer = self._internet, self._peer
         internet.push(internet.now + self.latency + internet.jitter * internet.random(), peer._reset_arrives)
 
     # ---- private: receiving
 
     def _arrive(self, segment: bytes | None) -> None:
-        if self.deaf or self.swallows:
+        if self.deaf or self._over:
             return
-        if self._held or not self._internet.reachable(self._peer.host, self.host):
+        if not self._held and self._internet.reachable(self._peer.host, self.host):
+            self._take_in(segment)
+        elif self._peer.forgotten:
+            self._lose()
+        else:
             if not self._held:
                 self._held_since = self._internet.now
             self._held.append(segment)
-            return
-        self._take_in(segment)
 
     def _arrive_again(self) -> None:
         held = self._held
         if not held or not self._internet.reachable(self._peer.host, self.host):
             return
+        if self._peer.forgotten:
+            self._lose()
+            return
         self._held = []
         for segment in held:
-            if not self.deaf and not self.swallows:
+            if not self.deaf and not self._over:
                 self._take_in(segment)
 
-    def _lose_held(self) -> None:
-        """Nobody will send again what the path has swallowed; and behind that hole nothing can be taken in either."""
-        if self._held:
-            self._held.clear()
-            self.swallows = True
+    def _lose(self) -> None:
+        """Something that was sent will never come: nothing behind it can be taken in either."""
+        self._held.clear()
+        self._over = True
 
     def _take_in(self, segment: bytes | None) -> None:
-        if not self.connected:
+        if not self.connected or self.forgotten:
             if segment is not None and self._peer.connected:
                 self._send_reset()
             return
@@ -230,17 +258,20 @@ class SimulatedSocket:
             at, wait = at + wait, min(2 * wait, _RETRANSMIT_LIMIT)
         return at
 
-    def _reset_arrives(self, everywhere: bool = False) -> None:
-        if not self.connected:
+    def _reset_arrives(self) -> None:
+        if self.forgotten or self.deaf or not self._internet.reachable(self._peer.host, self.host):
             return
-        if not everywhere and (self.deaf or not self._internet.reachable(self._peer.host, self.host)):
-            return
-        self._reactor.turn(b"reset", self._lost_by_reset)
+        self._was_reset = True
+        self._tell_of_reset()
+
+    def _tell_of_reset(self) -> None:
+        if self.connected:
+            self._reactor.turn(b"reset", self._lost_by_reset)
 
     def _acknowledge(self, size: int) -> None:
         """Tell the other kernel that there is room for so many bytes."""
         internet, sender = self._internet, self._peer
-        if not sender.connected:
+        if not sender.connected or self.forgotten:
             return
         if sender.deaf or not internet.reachable(self.host, sender.host):
             self._acknowledgements_lost += size

@@ -192,14 +192,12 @@ class SimulatedTransport(SimulatedSocket):
     def discard(self) -> None:
         """Reset a connection that nobody has here."""
         if self.connected:
-            self._send_reset()
+            self._reset_connection()
             self._gone(ConnectionAborted())
 
-    def kill(self, *, silently: bool) -> None:
-        """The process is dead: nobody is told here, and at the other end only if the kernel lives on."""
-        if not silently:
-            self._send_reset()
-        self._peer._lose_held()
+    def kill(self) -> None:
+        """The process is dead: it is told nothing, and its kernel closes the connection if it lives on."""
+        self._close(unread=bool(self._received) or self.protocol is None)
         self.connected = False
         self.disconnected = True
         self.reading = False
@@ -315,7 +313,7 @@ class SimulatedTransport(SimulatedSocket):
         except Exception:
             self._reactor.failed("in dataReceived")
             if self.connected:
-                self._send_reset()
+                self._reset_connection()
                 self._gone(Failure())
 
     def _gather(self) -> bytes:
@@ -350,19 +348,22 @@ class SimulatedTransport(SimulatedSocket):
             self._gone(ConnectionLost())
 
     def _shut(self, reason: Exception) -> None:
-        """The process closes the socket. If there was something left to read, that resets the connection."""
-        if self._received:
-            self._send_reset()
+        """The process closes the socket."""
+        self._close(unread=bool(self._received))
+        self._gone(reason)
+
+    def _close(self, *, unread: bool) -> None:
+        """Have the kernel end the connection: by a reset if there was something left to read or to accept."""
+        if unread:
+            self._reset_connection()
         else:
             self._finish_writing()
-        self._gone(reason)
 
     def _abort(self) -> None:
         if self.connected:
-            if self._internet.random() < 0.5:
-                self._peer.swallows = True
-            self._peer._lose_held()
-            self._send_reset()
+            if not self.forgotten and self._internet.random() < 0.5:
+                self._peer._lose()
+            self._reset_connection()
             self._gone(ConnectionAborted())
 
     def _gone(self, reason: Exception | Failure) -> None:

@@ -178,13 +178,13 @@ class HostTests(SynchronousTestCase):
         self.internet = self.pair.internet
         self.fired: list[str] = []
 
-    def test_crash_with_resets(self) -> None:
-        """A process that dies on a living machine: peers are reset, connects are refused, and it does nothing more."""
+    def test_crash(self) -> None:
+        """A process that dies on a living machine: peers see the end, connects are refused, and it does nothing more."""
         self.pair.two.reactor.callLater(1.0, self.fired.append, "timer")
         self.pair.client.transport.write(b"x")
         self.pair.two.crash()
         self.internet.advance(2.0)
-        self.assertEqual((self.pair.client.end, self.pair.server.end), ("ConnectionLost", None))
+        self.assertEqual((self.pair.client.end, self.pair.server.end), ("ConnectionDone", None))
         self.assertEqual((self.fired, self.pair.server.received), ([], b""))
         self.assertRaises(ConnectionRefusedError, self.internet.run, dial(self.pair))
 
