@@ -1,7 +1,8 @@
 """Connections without encryption: each end says its fingerprint, and nobody can check it.
 
-For the simulated internet, and for measuring what everything but TLS costs. The first bytes of each direction are a
-preamble; after it the bytes of the protocol inside follow as they are.
+For the simulated internet. The first bytes of each direction are a preamble; after it the bytes of the protocol inside
+follow as they are. Where something else comes first, the connection ends as it does when a handshake of TLS fails: the
+protocol inside learns that it is lost, and gets nothing of what came.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     ITransport,
 )
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netlayer.errors import RemoteProtocolError
@@ -46,13 +49,8 @@ class Plaintext:
         return bytes(32)
 
     def proven_fingerprint(self, transport: ITransport) -> bytes:
-        """Return the fingerprint that the other end has claimed.
-
-        :raises RemoteProtocolError: when its first bytes were something else.
-        """
-        assert isinstance(transport, _Channel)
-        if transport.fingerprint is None:
-            raise RemoteProtocolError("the other end does not speak netlayer in plain text")
+        """Return the fingerprint that the other end has claimed. Call it when the handshake is over."""
+        assert isinstance(transport, _Channel) and transport.fingerprint is not None
         return transport.fingerprint
 
     def succession(self, transport: ITransport) -> None:
@@ -63,6 +61,7 @@ class _Channel(ProtocolWrapper):
     """One connection: says the preamble and awaits the other one, then stays out of the way."""
 
     fingerprint: bytes | None = None
+    _failure: Failure | None = None  # why there will be no handshake
 
     def makeConnection(self, transport: Any) -> None:
         self.write = transport.write  # type: ignore[method-assign]
@@ -72,21 +71,29 @@ class _Channel(ProtocolWrapper):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came: the preamble, or what follows it."""
-        if self.wrappedProtocol is None:
+        if self.wrappedProtocol is None or self._failure is not None:
             return
         received = self._received = self._received + data
         magic = received[: len(_MAGIC)]
         size = len(_MAGIC) + _FINGERPRINT
         if magic == _MAGIC[: len(magic)] and len(received) < size:
             return
-        if magic == _MAGIC:
-            self.fingerprint = received[len(_MAGIC) : size]
         self._received = b""
+        if magic != _MAGIC:
+            error = RemoteProtocolError("the other end does not speak netlayer in plain text")
+            self._failure = Failure(error)
+            self.loseConnection()
+            return
+        self.fingerprint = received[len(_MAGIC) : size]
         self.dataReceived = self.wrappedProtocol.dataReceived  # type: ignore[method-assign]
         if IHandshakeListener.providedBy(self.wrappedProtocol):
             self.wrappedProtocol.handshakeCompleted()
-        if self.fingerprint is not None and len(received) > size:
+        if len(received) > size:
             self.dataReceived(received[size:])
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The transport is gone."""
+        super().connectionLost(self._failure or reason)
 
 
 class _Wrapper(WrappingFactory):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import IHandshakeListener
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from netlayer.errors import RemoteProtocolError
 from netlayer.interfaces import ISecurity
 from netlayer.plaintext import Plaintext
 
@@ -29,14 +29,15 @@ class Inner(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Ask who is there."""
-        try:
-            self.told.append(self.security.proven_fingerprint(self.transport))
-        except RemoteProtocolError as error:
-            self.told.append(str(error))
+        self.told.append(self.security.proven_fingerprint(self.transport))
 
     def dataReceived(self, data: bytes) -> None:
         """Note it."""
         self.told.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note why."""
+        self.told.append(reason.getErrorMessage())
 
 
 class PlaintextTests(SynchronousTestCase):
@@ -72,11 +73,20 @@ class PlaintextTests(SynchronousTestCase):
         self.assertEqual(inner.told, [])
 
     def test_another_protocol(self) -> None:
-        """Whoever says something else has no fingerprint; the first wrong byte shows it, and nothing is handed on."""
+        """Whoever says something else is dropped at the first wrong byte, and nothing that comes is handed on."""
         for said in (b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n", self.preamble(TWO)[:5] + b"?"):
             inner, transport = self.made(Plaintext(ONE))
             transport.protocol.dataReceived(said)
             self.assertEqual(inner.told, ["the other end does not speak netlayer in plain text"])
+            self.assertFalse(transport.connected)
+
+    def test_more_of_another_protocol(self) -> None:
+        """What comes behind the wrong byte, before the connection is closed, is not handed on either."""
+        inner, transport = self.made(Plaintext(ONE))
+        transport.loseConnection = lambda: None  # type: ignore[method-assign] # it takes a while
+        transport.protocol.dataReceived(b"GET / HTTP/1.1\r\n")
+        transport.protocol.dataReceived(self.preamble(TWO))
+        self.assertEqual(inner.told, [])
 
     def test_writes(self) -> None:
         """What the protocol inside writes follows the preamble."""

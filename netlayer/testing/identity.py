@@ -49,5 +49,8 @@ class SeededIdentity:
         return hmac.compare_digest(hmac.digest(public_key, data, "sha256"), signature)
 
     def security(self, clock: IReactorTime) -> ISecurity:
-        """Return what has both ends of a connection say their fingerprints, in plain text."""
+        """Return what has both ends of a connection say their fingerprints, in plain text.
+
+        Who says something else is dropped, as TLS drops who does not know its handshake.
+        """
         return Plaintext(self.fingerprint)

@@ -211,5 +211,3 @@ class LocalReactor(SystemEvents):
 def _is_open(each: Any) -> bool:
     handle = getattr(each, "socket", None)
     return handle is not None and handle.fileno() != -1
-
-

@@ -5,8 +5,8 @@ mended, as late as the retransmission timer says, if the sender's kernel has not
 
 A kernel outlives its process: it goes on sending what it has taken, and the end behind it. It forgets a connection at
 once when that is reset, whether the process knows it yet or not, and when its machine loses its power. From then on it
-sends nothing but resets, and takes nothing in. So there are three ways in which a stream ends: with a FIN, with a reset,
-and in nothing more; and none in which something comes behind the end.
+sends nothing but resets, and takes nothing in. So a stream ends in one of three ways: with a FIN, with a reset, or in
+silence; and nothing comes behind its end.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class HostTests(SynchronousTestCase):
         self.fired: list[str] = []
 
     def test_crash(self) -> None:
-        """A process that dies on a living machine: peers see the end, connects are refused, and it does nothing more."""
+        """A process that dies on a living machine: peers see the end, connects are refused, nothing more is done."""
         self.pair.two.reactor.callLater(1.0, self.fired.append, "timer")
         self.pair.client.transport.write(b"x")
         self.pair.two.crash()
