@@ -63,10 +63,13 @@ def settings() -> str:
     """Return the fields of Settings."""
     rows = [("Setting", "Default", "Unit", "Allowed", "What it is", "Why this default")]
     for field in attrs.fields(Settings):
-        unit = field.metadata["unit"]
-        limits = allowed(field.metadata["least"], field.metadata["most"], unit)
+        unit, least = field.metadata["unit"], field.metadata["least"]
         about = field.metadata["what"], field.metadata["why"]
-        rows.append((f"``{field.name}``", amount(field.default, unit), unit, limits, *about))
+        if least is None:
+            default, limits = "none", "addresses, and networks in CIDR form"
+        else:
+            default, limits = amount(field.default, unit), allowed(least, field.metadata["most"], unit)
+        rows.append((f"``{field.name}``", default, unit, limits, *about))
     return table((18, 10, 10, 16, 23, 23), rows)
 
 

@@ -44,7 +44,7 @@ class Acceptor(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> AcceptedConnection | None:
         """Accept a connection, or have it closed at once."""
-        if self.peers.stopping or not self.strangers.admits(addr, self.peers.connection_count):
+        if self.peers.stopping or not self.strangers.admits(self.peers.connection_count):
             return None
         return AcceptedConnection(self, addr)
 
@@ -53,6 +53,7 @@ class AcceptedConnection(Protocol):
     """A connection that was accepted. From the first byte on, TLS has it.
 
     :ivar address: where it comes from.
+    :ivar counted_host: the host of that, or None where no limit for one address holds.
     :ivar since: when it was accepted, by the clock's seconds: the time for its handshake runs from there.
     """
 
@@ -60,6 +61,8 @@ class AcceptedConnection(Protocol):
 
     def __init__(self, acceptor: Acceptor, address: IAddress | None) -> None:
         self.address = address
+        self.counted_host = acceptor.strangers.counted_host(address)
+        self.began_at = 0.0  # when the first bytes came; of no meaning before that
         self.since = acceptor.peers.clock.seconds()
         self._secured: Any = None  # the driver and what is around it, once something has come
         self._dropped = False  # before there was one
@@ -98,6 +101,10 @@ class AcceptedConnection(Protocol):
         self._acceptor.peers.stranger_gone()
 
     def _begin(self) -> bool:
+        self.began_at = self._acceptor.peers.clock.seconds()
+        if not self._acceptor.strangers.may_begin(self):
+            self.abort(LinkLost("too many violations came from this address: it has one handshake a second"))
+            return False
         secured: Any = self._acceptor.secured.buildProtocol(self.address)  # type: ignore[arg-type]
         if secured is None:
             self.abort(LinkLost("no protocol was built for the connection"))

@@ -8,13 +8,14 @@ import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from netlayer.errors import ConfigurationError, InvalidPeer, described
 
 __all__ = [
     "MAX_NODE_ID",
     "Address",
+    "Network",
     "PeerInfo",
     "carried",
     "check_endpoint",
@@ -24,6 +25,7 @@ __all__ = [
     "leads_home",
     "literal_address",
     "parse_address",
+    "parse_networks",
     "parse_node_id",
     "parse_peer",
     "shown_address",
@@ -32,6 +34,9 @@ __all__ = [
 
 #: Ids fit a signed 64-bit column of any database.
 MAX_NODE_ID = 2**63 - 1
+
+#: All addresses with the same first bits; a single address is a network, too.
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: The longest host name that DNS allows.
 MAX_HOST = 253
@@ -194,6 +199,42 @@ def parse_address(value: object, *, free_port: bool = False) -> Address:
     if type(port) is not int or not least <= port <= 65535:
         raise ConfigurationError(f"a port is a whole number from {least} to 65535, not {described(port)}")
     return Address(host, port)
+
+
+def parse_networks(value: object) -> tuple[Network, ...]:
+    """Return the networks that a text, or several texts or networks, stand for, each once.
+
+    :param value: addresses and networks in CIDR form, such as ``192.0.2.7, 10.0.0.0/8``; or an iterable of such, one
+        each.
+    :raises ConfigurationError: when one of them is something else.
+    """
+    if isinstance(value, str):
+        value = [text for text in re.split(r"[,\s]+", value) if text]
+    elif not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray)):
+        raise ConfigurationError(f"networks are texts such as '192.0.2.7' or '10.0.0.0/8', not {described(value)}")
+    return tuple(dict.fromkeys(map(_parse_network, value)))
+
+
+def _parse_network(value: object) -> Network:
+    if isinstance(value, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
+        return value
+    if not isinstance(value, str):
+        raise ConfigurationError(f"a network is a text such as '192.0.2.7' or '10.0.0.0/8', not {described(value)}")
+    try:
+        network = ipaddress.ip_network(value, strict=False)
+        address = ipaddress.ip_address(value.partition("/")[0])
+    except ValueError:
+        raise ConfigurationError(
+            f"{described(value)} is neither an IP address nor a network such as '10.0.0.0/8'"
+        ) from None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if mapped is not None and network.prefixlen >= 96:
+        return _parse_network(f"{mapped}/{network.prefixlen - 96}")
+    if address != network.network_address:
+        raise ConfigurationError(
+            f"{described(value)} is an address inside of a network: the network is '{network}', the address '{address}'"
+        )
+    return network
 
 
 def parse_peer(peer: Any) -> tuple[int, Address | None]:

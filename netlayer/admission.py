@@ -56,10 +56,21 @@ class AllowList:
 
         :raises ConfigurationError: when the file has changed and is not a list any more; nobody is allowed then.
         """
+        self._refresh()
+        return (node_id, fingerprint) in self._entries
+
+    def names(self, fingerprint: bytes) -> bool:
+        """Return whether a key stands on the list, with whichever id.
+
+        :raises ConfigurationError: when the file has changed and is not a list any more; nobody is allowed then.
+        """
+        self._refresh()
+        return any(key == fingerprint for _, key in self._entries)
+
+    def _refresh(self) -> None:
         if self._version() != self._seen:
             self._entries = frozenset()
             self._entries = self._read()
-        return (node_id, fingerprint) in self._entries
 
     def _version(self) -> tuple[int, int]:
         try:

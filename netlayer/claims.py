@@ -80,6 +80,11 @@ class Claims:
         except RemoteProtocolError:
             return Claim(record.node_id, record.fingerprint)
 
+    def knows(self, fingerprint: bytes) -> bool:
+        """Return whether a key, or one in whose place it is, is known by a ticket that it has shown, or from before."""
+        keys = {fingerprint, *self.successions.formers(fingerprint)}
+        return any(map(self.known_peers.knows, keys)) or any(key in keys for _, key in self._known)
+
     def is_beaten(self, record: Record, other: Record) -> bool:
         """Tell whether another claim to the id of a record, by another key, is better."""
         return record.fingerprint != other.fingerprint and self.standing(other).beats(self.standing(record))

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from netlayer.addresses import Network, parse_networks
 from netlayer.errors import ConfigurationError, described
 
 __all__ = ["BUFFER_SIZE", "MAX_CONNECTIONS", "RETRY_COUNT", "TIMEOUT", "Settings"]
@@ -51,6 +52,22 @@ def _setting(default: float, unit: str, what: str, why: str, *, least: float = 0
             "least": least,
             "most": most,
         },
+    )
+
+
+def _networks(name: str, unit: str, what: str, why: str) -> Any:
+    """Declare a field of addresses and networks, which by default has none."""
+
+    def convert(value: object) -> tuple[Network, ...]:
+        try:
+            return parse_networks(value)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"setting {name}: {error}") from None
+
+    return attrs.field(
+        default=(),
+        converter=convert,
+        metadata={"kind": parse_networks, "unit": unit, "what": what, "why": why, "least": None, "most": None},
     )
 
 
@@ -236,13 +253,19 @@ class Settings:
     max_violations: int = _setting(
         5,
         "violations",
-        "how often a key, or the address of who has shown none, may break the protocol",
+        "how often a key, or the unknown keys of one address together, may break the protocol",
         "a bug may show once or twice; who goes on is hostile",
         least=1,
         most=1000,
     )
     violation_memory: float = _setting(
         600.0, "seconds", "how long a violation counts, and a refusal lasts", "long beside every retry", least=0.1
+    )
+    exempt_addresses: tuple[Network, ...] = _networks(
+        "exempt_addresses",
+        "networks",
+        "addresses that many share, as behind a NAT or a load balancer: no limit for one address holds there",
+        "only an operator knows them; this machine's own are exempt in any case",
     )
     stranger_lines: int = _setting(
         60, "lines a minute", "log lines that strangers may cause", "a flood must not fill a disk", least=1

@@ -426,8 +426,9 @@ class PeerFactory(Factory):
             self._strangers.ended(protocol, reason)
 
     def violated(self, protocol: Driver, reason: RemoteProtocolError) -> None:
-        """The other end of a connection has broken the protocol."""
-        self._strangers.has_violated(protocol, reason)
+        """The other end of a connection has broken the protocol, if it has proven that it speaks it."""
+        if protocol.fingerprint:
+            self._strangers.has_violated(protocol, reason, is_known=self._gate.knows(protocol))
 
     def news_received(self, protocol: Driver, news: Register | Registered | Peers) -> None:
         """A message between a node and a bootstrap has come."""

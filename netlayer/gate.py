@@ -37,12 +37,18 @@ class Gate:
         if factory.stopping:
             protocol._reject(RejectCode.SHUTTING_DOWN)
             return
-        if self._strangers.is_refused(fingerprint):
+        seconds = self._strangers.key_refused_for(fingerprint)
+        if seconds:
             text = "this key has broken the protocol too often"
-            protocol._reject(RejectCode.PROTOCOL_VIOLATION, text, factory.settings.violation_memory)
+            protocol._reject(RejectCode.PROTOCOL_VIOLATION, text, seconds)
             return
         if not self._is_allowed(said.node_id, fingerprint):
             protocol._reject(RejectCode.NOT_ALLOWED, "this id and key do not stand on the list of this node")
+            return
+        seconds = self._strangers.address_refused_for(protocol)
+        if seconds and not self.knows(protocol):
+            text = "unknown keys at this address have broken the protocol too often, and this one is unknown, too"
+            protocol._reject(RejectCode.PROTOCOL_VIOLATION, text, seconds)
             return
         known = factory.remotes.find_key(fingerprint)
         is_counted = known is not None and bool(known.connections)
@@ -70,6 +76,20 @@ class Gate:
             self._accept(protocol)  # the holder loses the id as soon as this is the link
         else:
             self._ask_holder(protocol, holder, holder.link)
+
+    def knows(self, protocol: Driver) -> bool:
+        """Return whether more than its own word speaks for a proven key: a ticket, a list, or that it was met before.
+
+        What other keys at its address do is not held against such a key.
+        """
+        factory, fingerprint = self._factory, protocol.fingerprint
+        if protocol.is_introduced:  # what it has shown is learned, if it is good
+            _ = factory.claims.standing(protocol.record, protocol.succession)
+        return (
+            factory.claims.knows(fingerprint)
+            or factory.observer.is_configured(protocol)
+            or self._is_listed(fingerprint)
+        )
 
     def contested(self, protocol: Driver) -> bool:
         """Refuse a connection whose peer's id another key has taken while the handshake was under way."""
@@ -119,6 +139,13 @@ class Gate:
         else:
             text = f"id {protocol.introduction.node_id} is known here to be another key's"
             protocol._reject(RejectCode.ID_TAKEN, text, self._factory.id_taken_retry)
+
+    def _is_listed(self, fingerprint: bytes) -> bool:
+        allowlist = self._factory.admission.allowlist
+        try:
+            return allowlist is not None and allowlist.names(fingerprint)
+        except ConfigurationError:
+            return False
 
     def _is_allowed(self, node_id: int, fingerprint: bytes) -> bool:
         allowlist = self._factory.admission.allowlist

@@ -132,6 +132,10 @@ class KnownPeers:
         """Return the fingerprint that is known of an id, or of whoever answers at an address; None if none is."""
         return self._entries.get(who) if who is not None else None
 
+    def knows(self, fingerprint: bytes) -> bool:
+        """Return whether a key is known, of an id or of an address."""
+        return fingerprint in self._ids or fingerprint in self._entries.values()
+
     def learn(self, who: int | str, fingerprint: bytes) -> None:
         """Remember who holds an id, or answers at an address, unless another key is known there.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.logger import LogLevel
 
-from netlayer.addresses import is_loopback, shown_address
+from netlayer.addresses import is_loopback, literal_address, shown_address, unmapped
 from netlayer.alarm import Alarm
 from netlayer.config import Settings
 from netlayer.errors import LinkLost, Rejected, RemoteProtocolError
@@ -32,6 +31,9 @@ OTHER_FILES = 128
 class Strangers:
     """The strangers of one node.
 
+    Violations of keys for which nothing speaks but themselves count for their address, too, since anybody can make
+    another key. From an address with too many of them a known key is as welcome as ever.
+
     When there are too many, those that have taken longest are dropped: an honest node is through in milliseconds. Those
     that say nothing go first, but only if half of the others are younger: what a newcomer says has to be read first.
     """
@@ -45,7 +47,8 @@ class Strangers:
         self._silent: dict[AcceptedConnection, None] = {}  # by age: those on which nothing has come
         self._unread = 0  # connections on which nothing has come, those that were dropped and are still open included
         self._alarm = Alarm(clock, self._out_of_time)
-        self._violations = Violations(most=settings.max_violations, memory=settings.violation_memory)
+        self._violations = Violations(most=settings.max_violations, memory=settings.violation_memory)  # by key
+        self._from_hosts = Violations(most=settings.max_violations, memory=settings.violation_memory)  # by host
         self._most_files = _most_files() if IReactorFDSet.providedBy(clock) else None
 
     def __len__(self) -> int:
@@ -56,16 +59,36 @@ class Strangers:
         """How many connections are open on which nothing has come: the node's protocols don't know of them."""
         return self._unread
 
-    def admits(self, address: Any, connections: int) -> bool:
-        """Tell whether a connection that comes from an address may be accepted.
+    def counted_host(self, address: Any) -> str | None:
+        """Return the host of an address for which limits hold.
+
+        :returns: None if it is this machine, all of whose users share one, or if the operator says that many share it.
+        """
+        host = getattr(address, "host", None)
+        if host is None or is_loopback(host):
+            return None
+        host, exempt = unmapped(str(host)), self._settings.exempt_addresses
+        literal = literal_address(host) if exempt else None
+        return None if literal is not None and any(literal in network for network in exempt) else host
+
+    def admits(self, connections: int) -> bool:
+        """Tell whether another connection may be accepted.
 
         :param connections: how many the node has, in all.
         """
         if self._most_files is not None and connections >= self._most_files:
             self._log.debug("a connection was closed at once: this process has {count} open", count=connections)
             return False
-        host = _counted_host(address)
-        return host is None or not self._violations.is_refused(host, self._clock.seconds())
+        return True
+
+    def may_begin(self, connection: AcceptedConnection) -> bool:
+        """Return whether a connection on which something has come may begin its handshake.
+
+        An address that is refused has one a second: it may be the address of others, and those who are refused are told
+        why. What turns out to be no handshake is not counted.
+        """
+        host = connection.counted_host
+        return host is None or self._from_hosts.take_trial(host, connection.began_at)
 
     def opened(self, connection: AcceptedConnection, connections: int) -> None:
         """A connection was accepted.
@@ -80,7 +103,7 @@ class Strangers:
         self._alarm.set(connection.since + self._settings.timeout)
         if len(self._by_age) > most:
             _dispensable(self._by_age).abort(LinkLost("too many handshakes are under way"))
-        host = _counted_host(connection.address)
+        host = connection.counted_host
         if host is None:
             return
         from_there = self._by_host.setdefault(host, {})
@@ -110,6 +133,9 @@ class Strangers:
     def ended(self, protocol: Driver, reason: Exception) -> None:
         """A connection has ended before it was a link."""
         self.left(protocol)
+        accepted = protocol._accepted
+        if not protocol.fingerprint and accepted is not None and accepted.counted_host is not None:
+            self._from_hosts.return_trial(accepted.counted_host, accepted.began_at)
         if isinstance(reason, Rejected) and reason.code in FINAL_CODES and protocol.is_introduced:
             self._tell_refusal(protocol, reason)
         else:
@@ -129,27 +155,45 @@ class Strangers:
         """The application's class has raised an exception, which is at hand, where a protocol was to be made."""
         self._log.failure("{name}() failed, so a connection was closed", name=name, level=LogLevel.error)
 
-    def has_violated(self, protocol: Driver, reason: RemoteProtocolError) -> None:
-        """Somebody has broken the protocol, on whichever connection."""
+    def has_violated(self, protocol: Driver, reason: RemoteProtocolError, *, is_known: bool) -> None:
+        """The holder of a proven key has broken the protocol, on whichever connection.
+
+        :param is_known: whether more than its own word speaks for the key.
+        """
+        settings, now = self._settings, self._clock.seconds()
         self._log.warn("bad data from {address}: {reason}", address=protocol.address, reason=reason)
-        offender = self._offender(protocol)
-        if offender is not None and self._violations.note(offender, self._clock.seconds()):
+        if self._violations.note(protocol.fingerprint, now):
             self._log.warn(
-                "{address} has broken the protocol {count} times and is refused for {seconds:g} s",
+                "the key {key} at {address} has broken the protocol {count} times and is refused for {seconds:g} s",
+                key=fingerprint_text(protocol.fingerprint),
                 address=protocol.address,
-                count=self._settings.max_violations,
-                seconds=self._settings.violation_memory,
+                count=settings.max_violations,
+                seconds=settings.violation_memory,
+            )
+        host = self.counted_host(protocol.transport.getPeer())
+        if host is not None and not is_known and self._from_hosts.note(host, now):
+            self._log.warn(
+                "unknown keys at {host} have broken the protocol {count} times: for {seconds:g} s only known ones are "
+                "let in from there",
+                host=host,
+                count=settings.max_violations,
+                seconds=settings.violation_memory,
             )
 
-    def is_refused(self, fingerprint: bytes) -> bool:
-        """Tell whether the holder of a proven key has broken the protocol too often."""
-        return self._violations.is_refused(fingerprint, self._clock.seconds())
+    def key_refused_for(self, fingerprint: bytes) -> float:
+        """Return the seconds for which the holder of a proven key is refused still, 0 if it is not."""
+        return self._violations.refused_for(fingerprint, self._clock.seconds())
+
+    def address_refused_for(self, protocol: Driver) -> float:
+        """Return the seconds for which unknown keys are refused still where an accepted connection comes from."""
+        host = protocol._accepted.counted_host if protocol._accepted is not None else None
+        return self._from_hosts.refused_for(host, self._clock.seconds()) if host is not None else 0.0
 
     def _left(self, connection: AcceptedConnection) -> None:
         if connection not in self._by_age:
             return
         del self._by_age[connection]
-        host = _counted_host(connection.address)
+        host = connection.counted_host
         if host is not None and host in self._by_host:
             self._by_host[host].pop(connection, None)
             if not self._by_host[host]:
@@ -183,20 +227,11 @@ class Strangers:
         else:
             self._log.info("peer {peer} at {address} with the key {key} has refused this node: {reason}", **fields)
 
-    def _offender(self, protocol: Driver) -> Hashable:
-        return protocol.fingerprint or _counted_host(protocol.transport.getPeer())
-
 
 def _dispensable(strangers: dict[AcceptedConnection, None]) -> AcceptedConnection:
     """Return whom to drop of some strangers, the oldest of whom stand first."""
     older = islice(strangers, len(strangers) // 2)
     return next((stranger for stranger in older if stranger.is_silent), None) or next(iter(strangers))
-
-
-def _counted_host(address: Any) -> str | None:
-    """Return the host that a connection comes from, or None if it is this machine: all its users share that address."""
-    host = getattr(address, "host", None)
-    return None if host is None or is_loopback(host) else str(host)
 
 
 def _most_files() -> int | None:

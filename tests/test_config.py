@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from ipaddress import ip_network
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from netlayer.errors import ConfigurationError
 from netlayer.wire.messages import MAX_RECORDS, MIN_MAX_PACKET, MIN_PART, MIN_WINDOW
 
 FIELDS = attrs.fields(Settings)
+NUMBERS = [field for field in FIELDS if field.metadata["least"] is not None]
 
 #: A smaller one must not exceed its larger one.
 PAIRS = [
@@ -75,18 +77,18 @@ class FieldsTests(SynchronousTestCase):
             self.assertTrue(isinstance(unit, str) and unit, field.name)
             self.assertTrue(isinstance(what, str) and len(what) > 10, field.name)
             self.assertTrue(isinstance(why, str) and len(why) > 10, field.name)
-            self.assertIn(field.type, ("int", "float"), field.name)
+            self.assertIn(field.type, ("int", "float", "tuple[Network, ...]"), field.name)
 
     def test_defaults_are_typical(self) -> None:
         """The default of each field lies inside its range and is of its type."""
-        for field in FIELDS:
+        for field in NUMBERS:
             self.assertEqual(type(field.default).__name__, field.type, field.name)
             self.assertLessEqual(field.metadata["least"], field.default, field.name)
             self.assertLessEqual(field.default, field.metadata["most"], field.name)
 
     def test_wrong_type(self) -> None:
         """A value of another type is refused by the name of its field; True is no number, and text is not parsed."""
-        for field in FIELDS:
+        for field in NUMBERS:
             whole = type(field.default) is int
             for wrong in ("64", None, True, [1], b"1", 1j, *([2.0] if whole else [])):
                 kind = "a whole number" if whole else "a number"
@@ -97,7 +99,7 @@ class FieldsTests(SynchronousTestCase):
 
     def test_out_of_range(self) -> None:
         """A value outside of its range is refused by the name of its field, and the error tells the exact range."""
-        for field in FIELDS:
+        for field in NUMBERS:
             least, most, unit = (field.metadata[name] for name in ("least", "most", "unit"))
             for wrong in (least - 1, most + 1, -(2**70), 2**70):
                 self.assertRefused(
@@ -108,7 +110,7 @@ class FieldsTests(SynchronousTestCase):
 
     def test_no_numbers(self) -> None:
         """NaN and infinity are no times."""
-        for field in FIELDS:
+        for field in NUMBERS:
             if type(field.default) is float:
                 for wrong in (math.nan, math.inf, -math.inf):
                     self.assertRefused(field.name, repr(wrong), **{field.name: wrong})
@@ -120,10 +122,41 @@ class FieldsTests(SynchronousTestCase):
     def test_ends_of_the_range(self) -> None:
         """The ends of each range are allowed themselves, as far as other settings agree."""
         related = {name for pair in PAIRS for name in pair}
-        for field in FIELDS:
+        for field in NUMBERS:
             if field.name not in related:
                 for value in (field.metadata["least"], field.metadata["most"]):
                     self.assertEqual(getattr(Settings(**{field.name: value}), field.name), value)
+
+    def test_networks(self) -> None:
+        """Addresses and networks are given as a text or one by one; each is kept once, as what it means."""
+        wanted = (ip_network("192.0.2.7/32"), ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+        given: list[Any] = [
+            "192.0.2.7,10.0.0.0/8, 2001:db8::/32",
+            " 192.0.2.7 10.0.0.0/255.0.0.0\n2001:DB8::/32,192.0.2.7 ",
+            ["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"],
+            iter(wanted),
+            ("::ffff:192.0.2.7", "::ffff:10.0.0.0/104", wanted[2]),
+        ]
+        for networks in given:
+            settings = Settings(exempt_addresses=networks)
+            self.assertEqual(settings.exempt_addresses, wanted)
+            self.assertEqual(attrs.evolve(settings, timeout=1.0).exempt_addresses, wanted)
+        self.assertEqual(Settings(exempt_addresses="").exempt_addresses, ())
+
+    def test_no_networks(self) -> None:
+        """What is no network is refused by the name of the field, with what it may have meant."""
+        for wrong, said in (
+            ("gateway", "'gateway' is neither an IP address nor a network such as '10.0.0.0/8'"),
+            ("10.0.0.0/40", "'10.0.0.0/40' is neither an IP address"),
+            ("10.0.0.7/8", "'10.0.0.7/8' is an address inside of a network: the network is '10.0.0.0/8', the address"),
+            ("192.0.2.7:8000", "'192.0.2.7:8000' is neither an IP address"),
+            (["10.0.0.0/8 192.0.2.7"], "'10.0.0.0/8 192.0.2.7' is neither an IP address"),
+            ([10], "a network is a text such as '192.0.2.7' or '10.0.0.0/8', not 10"),
+            (10, "networks are texts such as '192.0.2.7' or '10.0.0.0/8', not 10"),
+            (None, "not None"),
+            (b"10.0.0.0/8", "not b'10.0.0.0/8'"),
+        ):
+            self.assertRefused("setting exempt_addresses: ", said, exempt_addresses=wrong)
 
     def test_whole_seconds(self) -> None:
         """A time may be a whole number."""

@@ -72,9 +72,10 @@ class OptionsTests(SynchronousTestCase):
         """Each setting is an option, with the same default."""
         self.assertEqual(self.parse("--id", "2")["settings"], Settings())
         for field in attrs.fields(Settings):
-            given = field.metadata["kind"](field.default)
-            options = self.parse("--id", "2", f"--{field.name.replace('_', '-')}", str(given))
-            self.assertEqual(getattr(options["settings"], field.name), given)
+            kind = field.metadata["kind"]
+            text = str(kind(field.default)) if kind in (int, float) else "10.0.0.0/8, 192.0.2.7"
+            options = self.parse("--id", "2", f"--{field.name.replace('_', '-')}", text)
+            self.assertEqual(getattr(options["settings"], field.name), kind(text))
 
     def test_bootstrap_has_more_links(self) -> None:
         """A bootstrap node has room for more links by default, and takes the same options otherwise."""
@@ -145,6 +146,10 @@ class OptionsTests(SynchronousTestCase):
             (("--id", "2", "--window", "many"), "--window takes a whole number, not 'many'"),
             (("--id", "2", "--window", ""), "--window takes a whole number, not ''"),
             (("--id", "2", "--ping-after", "soon"), "--ping-after takes a number, not 'soon'"),
+            (
+                ("--id", "2", "--exempt-addresses", "10.0.0.0/8,gateway"),
+                "--exempt-addresses: 'gateway' is neither an IP address nor a network such as '10.0.0.0/8'",
+            ),
             (("--id", "2", "--window", "5"), "setting window must be from 65536 to 2147483648 bytes, not 5"),
             (("--id", "2", "--protocol", "no.such.Thing"), "no.such.Thing"),
             (("--id", "2", "--protocol", "os.path"), "os.path is not a subclass"),

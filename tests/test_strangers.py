@@ -6,7 +6,6 @@ import resource
 from typing import Any, ClassVar
 
 from twisted.internet import reactor as global_reactor
-from twisted.internet.address import IPv4Address
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
@@ -160,22 +159,6 @@ class ConnectionsTests(StrangersTestCase):
         self.assertEqual(self.node.factory.connection_count, 0)
 
 
-class ViolationTests(StrangersTestCase):
-    def test_refused_address(self) -> None:
-        """An address that sends garbage five times is not listened to for ten minutes; others are."""
-        for _ in range(5):
-            (stranger,) = self.connect(self.elsewhere, say=b"GET / HTTP/1.0\r\n\r\n" * 10)
-            self.assertTrue(stranger.closed)
-        self.assertEqual(len(self.log("warn", "has broken the protocol 5 times and is refused for 600 s")), 1)
-        (refused,) = self.connect(self.elsewhere)
-        self.assertTrue(refused.closed)
-        (other,) = self.connect(self.honest)
-        self.assertFalse(other.closed)
-        self.internet.advance(601.0)
-        (forgiven,) = self.connect(self.elsewhere)
-        self.assertFalse(forgiven.closed)
-
-
 class LogTests(StrangersTestCase):
     options: ClassVar[dict[str, Any]] = {"stranger_lines": 6}
 
@@ -197,5 +180,4 @@ class FilesTests(SynchronousTestCase):
         resource.setrlimit(resource.RLIMIT_NOFILE, (OTHER_FILES + 100, hard))
         reactor: Any = global_reactor
         strangers = Strangers(1, Settings(), reactor)
-        address = IPv4Address("TCP", "127.0.0.1", 4000)
-        self.assertEqual([strangers.admits(address, count) for count in (0, 99, 100)], [True, True, False])
+        self.assertEqual([strangers.admits(count) for count in (0, 99, 100)], [True, True, False])

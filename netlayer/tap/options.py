@@ -198,7 +198,8 @@ class NodeOptions(usage.Options):
         return SystemExit(f"{self.command}: {' '.join(str(error).split())}")
 
     def _default(self, field: attrs.Attribute[Any]) -> str:
-        return f"[{getattr(self.default_settings, field.name):.16g}]"
+        default = getattr(self.default_settings, field.name)
+        return "[none]" if default == () else f"[{default:.16g}]"
 
     def _settings(self) -> Settings:
         """Return the settings that were given, and the defaults of the others."""
@@ -211,6 +212,8 @@ class NodeOptions(usage.Options):
         given, kind = self[_option(field.name)], field.metadata["kind"]
         try:
             return kind(given) if given is not None else None
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--{_option(field.name)}: {error}") from None
         except ValueError:
             wanted = "a whole number" if kind is int else "a number"
             raise ConfigurationError(f"--{_option(field.name)} takes {wanted}, not {given!r}") from None

@@ -523,8 +523,8 @@ class _NoMemory:
     def note(self, offender: Any, now: float) -> bool:
         return False
 
-    def is_refused(self, offender: Any, now: float) -> bool:
-        return False
+    def refused_for(self, offender: Any, now: float) -> float:
+        return 0.0
 
 
 def register() -> Any:

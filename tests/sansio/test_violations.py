@@ -30,6 +30,38 @@ class ViolationsTests(SynchronousTestCase):
         self.assertEqual(self.note("a", 700.0, 1000.0, 1299.0), [False, False, True])
         self.assertEqual(self.note("b", 0.0, 300.0, 601.0, 902.0), [False, False, False, False])
 
+    def test_how_long(self) -> None:
+        """What is left of a refusal is told; it is never more than the whole, though the clock may be set back."""
+        self.assertEqual(self.violations.refused_for("a", 0.0), 0.0)
+        self.note("a", 10.0, 20.0)
+        self.assertEqual(self.violations.refused_for("a", 20.0), 0.0)
+        self.note("a", 30.0)
+        self.assertEqual(self.violations.refused_for("a", 110.0), 500.0)
+        self.assertEqual(self.violations.refused_for("a", -1000.0), 600.0)
+        self.note("a", 210.0)  # the offences of a refused one count, too
+        self.assertEqual(self.violations.refused_for("a", 610.0), 10.0)
+
+    def test_trials(self) -> None:
+        """Whoever is refused may try once a second, others as often as they like."""
+        self.note("a", 0.0, 0.0)
+        self.assertTrue(self.violations.take_trial("a", 0.0) and self.violations.take_trial("a", 0.0))
+        self.note("a", 0.0)
+        tried = [time / 4 for time in range(20) if self.violations.take_trial("a", time / 4)]
+        self.assertEqual(tried, [0.0, 1.0, 2.0, 3.0, 4.0])
+        self.assertTrue(self.violations.take_trial("a", -100.0))  # the clock was set back
+        self.assertTrue(self.violations.take_trial("b", 0.0) and self.violations.take_trial("b", 0.0))
+        self.assertTrue(self.violations.take_trial("a", 600.0) and self.violations.take_trial("a", 600.0))
+
+    def test_returned_trials(self) -> None:
+        """A trial that is returned may be had again, but only by whoever had the last one."""
+        self.note("a", 0.0, 0.0, 0.0)
+        self.assertTrue(self.violations.take_trial("a", 1.0))
+        self.violations.return_trial("a", 1.0)
+        self.assertTrue(self.violations.take_trial("a", 1.1))
+        self.violations.return_trial("a", 1.0)
+        self.assertFalse(self.violations.take_trial("a", 1.2))
+        self.violations.return_trial("unknown", 1.0)
+
     def test_bounded(self) -> None:
         """Only so many offenders are remembered: those that have offended last."""
         self.note("old", 0.0, 0.0, 0.0)
