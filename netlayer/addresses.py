@@ -17,10 +17,12 @@ __all__ = [
     "Address",
     "Network",
     "PeerInfo",
+    "believed",
     "carried",
     "check_endpoint",
     "endpoint_host",
     "is_any",
+    "is_link_local",
     "is_loopback",
     "leads_home",
     "literal_address",
@@ -30,6 +32,8 @@ __all__ = [
     "parse_peer",
     "shown_address",
     "unmapped",
+    "without_zone",
+    "zone_of",
 ]
 
 #: Ids fit a signed 64-bit column of any database.
@@ -48,12 +52,17 @@ _HOST = re.compile(r"[!-~]+")
 _TCP = ("tcp", "tcp4", "tcp6")
 
 
-class _HasHost(Protocol):
+class _HostAndPort(Protocol):
+    def __init__(self, host: str, port: int) -> None: ...
+
     @property
     def host(self) -> str: ...
 
+    @property
+    def port(self) -> int: ...
 
-H = TypeVar("H", bound=_HasHost)
+
+H = TypeVar("H", bound=_HostAndPort)
 
 
 class PeerInfo(NamedTuple):
@@ -129,10 +138,15 @@ def leads_home(host: str) -> bool:
     """
     if f".{host.lower().rstrip('.')}".endswith(".localhost"):
         return True
-    with suppress(OSError):
-        host = socket.inet_ntoa(socket.inet_aton(host))
-    address = literal_address(host)
+    address = _resolved(host)
     return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+@lru_cache(maxsize=1024)
+def is_link_local(host: str) -> bool:
+    """Return whether `host` is an address of one network segment only: of 169.254/16 or fe80::/10, however written."""
+    address = _resolved(host)
+    return address is not None and address.is_link_local
 
 
 def literal_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -149,6 +163,16 @@ def unmapped(host: str) -> str:
     return str(literal_address(host)) if host.lower().startswith("::ffff:") else host
 
 
+def zone_of(host: str) -> str:
+    """Return the zone of an address, the part behind ``%`` that names an interface of this machine; "" if none."""
+    return host.partition("%")[2] if literal_address(host) is not None else ""
+
+
+def without_zone(host: str) -> str:
+    """Return an address without its zone; names as they are."""
+    return host.partition("%")[0] if literal_address(host) is not None else host
+
+
 def shown_address(address: Any) -> str:
     """Return a transport's address as it is shown to people."""
     return str(Address(address.host, address.port)) if hasattr(address, "port") else str(address)
@@ -160,13 +184,72 @@ def is_any(host: str) -> bool:
     return host == "" or (address is not None and address.is_unspecified)
 
 
-def carried(addresses: Iterable[H], *, local: bool) -> tuple[H, ...]:
-    """Return those of some addresses that mean the same at both ends of a link.
+def carried(addresses: Iterable[H], *, local: bool, zone: str | None = None) -> tuple[H, ...]:
+    """Return what is told of some addresses over a link: those that mean the same at its other end.
 
+    A zone is a name that one machine gives to its interface, so it is left out on every link that leaves the machine.
+
+    :param addresses: as this machine dials them.
     :param local: whether the link stays on this machine; on others a loopback address means somebody else,
         however it is written.
+    :param zone: of a link that is link-local itself, "" if it has none, as with IPv4; None for all other links, over
+        which no link-local address means anything.
     """
-    return tuple(address for address in addresses if local or not leads_home(address.host))
+    if local:
+        return tuple(addresses)
+    told = (address for address in addresses if not leads_home(address.host))
+    return tuple(
+        _at(address, without_zone(address.host))
+        for address in told
+        if not is_link_local(address.host) or _is_on_segment(address.host, zone)
+    )
+
+
+def believed(addresses: Iterable[H], *, local: bool, zone: str | None = None) -> tuple[H, ...]:
+    """Return what is believed of some addresses that were told over a link, as this machine dials them.
+
+    A link-local address is one of the segment that the link is on, whatever zone the other end may have told.
+
+    :param local: whether the link stays on this machine.
+    :param zone: as in :func:`carried`.
+    """
+    if local:
+        return tuple(addresses)
+    meant = carried((_at(address, without_zone(address.host)) for address in addresses), local=False, zone=zone)
+    return tuple(
+        _at(address, f"{address.host}%{zone}") if zone and _needs_zone(address.host) else address for address in meant
+    )
+
+
+def _resolved(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is, in the forms that only resolvers understand, too."""
+    with suppress(OSError):
+        host = socket.inet_ntoa(socket.inet_aton(host))
+    return literal_address(host)
+
+
+def _needs_zone(host: str) -> bool:
+    """Return whether an address can't be dialed without a zone: the system must know on which segment it is."""
+    return is_link_local(host) and isinstance(literal_address(host), ipaddress.IPv6Address)
+
+
+def _is_on_segment(host: str, zone: str | None) -> bool:
+    """Return whether a link-local address is on the segment of a link; one without a zone is on each of them."""
+    if zone is None or not _needs_zone(host):
+        return zone is not None
+    own = zone_of(host)
+    return zone != "" and (own in ("", zone) or _interface(own) == _interface(zone))
+
+
+def _interface(zone: str) -> str:
+    """Return the number of the interface that a zone names, as systems take both; the zone itself if there is none."""
+    with suppress(OSError):
+        return str(socket.if_nametoindex(zone))
+    return zone
+
+
+def _at(address: H, host: str) -> H:
+    return address if host == address.host else type(address)(host, address.port)
 
 
 def parse_node_id(value: object) -> int:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from netlayer.addresses import PeerInfo, carried
+from netlayer.addresses import PeerInfo, believed, carried
 from netlayer.config import Settings
 from netlayer.driver import Driver
 from netlayer.errors import LinkLost, NodeStopped
@@ -245,7 +245,7 @@ class BootstrapFactory(PeerFactory):
     def _register(self, protocol: Driver, news: Register) -> None:
         """List a node that holds its id, and answer."""
         node_id = protocol.introduction.node_id
-        addresses = carried(news.addresses, local=protocol.is_local)
+        addresses = believed(news.addresses, local=protocol.is_local, zone=protocol.zone)
         record = msgspec.structs.replace(protocol.record, addresses=addresses)
         record = msgspec.structs.replace(record, ticket=self._ticket(record))
         _ = self.claims.standing(record)  # the ticket counts on this link, too, which began without
@@ -257,7 +257,7 @@ class BootstrapFactory(PeerFactory):
             observed=protocol.seen_at,
             ticket=record.ticket,
             vouched=self._vouched(),
-            records=tuple(self.registry.sample(wanted, but=node_id, local=protocol.is_local)),
+            records=tuple(self.registry.sample(wanted, but=node_id, local=protocol.is_local, zone=protocol.zone)),
         )
         while len(encode_message(answer)) > MIN_MAX_FRAME:  # only if hosts have very long names
             answer = msgspec.structs.replace(answer, records=answer.records[: len(answer.records) // 2])
@@ -265,9 +265,8 @@ class BootstrapFactory(PeerFactory):
         if is_new and not record.ephemeral:
             for link in self.links():
                 if link.is_bootstrap and self.claims.has_ticket_of(link.fingerprint):
-                    link._say(
-                        Peers((msgspec.structs.replace(record, addresses=carried(addresses, local=link.is_local)),))
-                    )
+                    told = carried(addresses, local=link.is_local, zone=link.zone)
+                    link._say(Peers((msgspec.structs.replace(record, addresses=told),)))
 
     def _ticket(self, record: Record) -> Ticket:
         """Return the ticket for a node that holds its id: the one that it has, until it is half spent."""

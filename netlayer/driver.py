@@ -17,7 +17,16 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netlayer.addresses import PeerInfo, carried, is_loopback, shown_address, unmapped
+from netlayer.addresses import (
+    PeerInfo,
+    believed,
+    is_link_local,
+    is_loopback,
+    shown_address,
+    unmapped,
+    without_zone,
+    zone_of,
+)
 from netlayer.alarm import Alarm
 from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
@@ -212,7 +221,7 @@ class Driver(Protocol):
     def record(self) -> Record:
         """What is known of the other end, as a record for the directory."""
         said = self.introduction
-        addresses = carried(said.addresses, local=self.is_local)
+        addresses = believed(said.addresses, local=self.is_local, zone=self.zone)
         return Record(said.node_id, self.fingerprint, addresses, said.boot, said.ephemeral, said.ticket)
 
     @property
@@ -229,13 +238,24 @@ class Driver(Protocol):
     def seen_at(self) -> NetAddress | None:
         """The address of the other end, as this one sees it; None if it is none of TCP."""
         seen = self.transport.getPeer()
-        return NetAddress(unmapped(seen.host), seen.port) if isinstance(seen, (IPv4Address, IPv6Address)) else None
+        if not isinstance(seen, (IPv4Address, IPv6Address)):
+            return None
+        return NetAddress(without_zone(unmapped(seen.host)), seen.port)
 
     @property
     def is_local(self) -> bool:
         """Whether the connection stays on this machine."""
         host = getattr(self.transport.getPeer(), "host", None)
         return host is None or is_loopback(host)
+
+    @property
+    def zone(self) -> str | None:
+        """The zone of the interface that a link-local connection goes through, "" if it has none; None for others."""
+        peer = self.transport.getPeer()
+        host = getattr(peer, "host", None)
+        if host is None or not is_link_local(host):
+            return None
+        return zone_of(host) or str(getattr(peer, "scopeID", 0) or "")
 
     @property
     def address(self) -> str:
@@ -405,7 +425,7 @@ class Driver(Protocol):
             return
         if self._connection.state is not State.CLOSED:  # what came with the link ended it, or the hook of a former one
             self._ping()  # measures the round trip
-        address = said.addresses[0] if said.addresses else self.transport.getPeer()
+        address = next(iter(self.record.addresses), self.transport.getPeer())
         self.peer = PeerInfo(said.node_id, getattr(address, "host", "?"), getattr(address, "port", 0))
         self._ready, self.linked_at = True, self._clock.seconds()
         self.factory.link_ready(self)

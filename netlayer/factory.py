@@ -21,7 +21,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 
 from netlayer.acceptor import Acceptor
-from netlayer.addresses import PeerInfo, carried, is_loopback, parse_node_id
+from netlayer.addresses import PeerInfo, believed, carried, is_loopback, parse_node_id
 from netlayer.admission import Admission
 from netlayer.attempt import Attempt
 from netlayer.claims import Claims
@@ -211,16 +211,16 @@ class PeerFactory(Factory):
 
     def local_on(self, protocol: Driver) -> LocalNode:
         """Return what this node says about itself on a connection."""
-        addresses = carried(self.local.addresses, local=protocol.is_local)
+        addresses = carried(self.local.addresses, local=protocol.is_local, zone=protocol.zone)
         return self.local if addresses == self.local.addresses else attrs.evolve(self.local, addresses=addresses)
 
     def dialable(self, record: Record, source: Driver) -> Record:
         """Return a record with those of its addresses that this node dials on the word of `source`.
 
-        On others' machines loopback addresses mean others. Without an admission rule nobody beyond this machine is
-        dialed on hearsay.
+        On others' machines loopback addresses mean others, and link-local ones mean others on other segments. Without
+        an admission rule nobody beyond this machine is dialed on hearsay.
         """
-        addresses = carried(record.addresses, local=source.is_local)
+        addresses = believed(record.addresses, local=source.is_local, zone=source.zone)
         if self.admission.is_open:
             addresses = tuple(address for address in addresses if is_loopback(address.host))
         return msgspec.structs.replace(record, addresses=addresses)

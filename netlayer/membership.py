@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 
 from twisted.internet.defer import CancelledError, DeferredList
 
-from netlayer.addresses import Address, leads_home, literal_address
+from netlayer.addresses import Address, believed, is_link_local, literal_address
 from netlayer.dialing import Dialer
 from netlayer.directory import Directory
 from netlayer.driver import Driver
@@ -66,7 +66,8 @@ class Membership(LinkObserver):
         self._listening = listening
         self._advertise = advertise
         self._first_answer: FirstAnswer | None = None
-        self._seen_by: Driver | None = None  # the bootstrap node that has told which address is advertised
+        # Where this node was seen, and by which bootstrap node, if that is linked still; by whether it is link-local.
+        self._views: dict[bool, tuple[Driver | None, str]] = {}
         self._stopped = False
         factory.observer = self
 
@@ -123,8 +124,10 @@ class Membership(LinkObserver):
         self.factory.log.info("peer {peer} lost: {reason}", peer=record.node_id, reason=reason)
         unused = None if self.joining.is_registered(protocol) else reason
         self.joining.lost(protocol)
-        if self._seen_by is protocol:
-            self._seen_by = None
+        self._views = {
+            kind: (bootstrap if bootstrap is not protocol else None, host)
+            for kind, (bootstrap, host) in self._views.items()
+        }
         if self._stopped:
             return
         self.wanted.lost(protocol, unused=unused)
@@ -205,21 +208,27 @@ class Membership(LinkObserver):
     def _seen_at(self, bootstrap: Driver, host: str) -> bool:
         """Advertise the address that a bootstrap node sees this node at, if it listens on all of them.
 
-        If several see it at different ones, the first counts for as long as it is linked.
+        If several see it at different ones, the first counts for as long as it is linked. A link-local address and
+        another one stand beside each other, as each is told over other links.
         """
-        if self._advertise is not None or not self._listening.on_all_interfaces:
+        if self._advertise is not None or not self._listening.on_all_interfaces or literal_address(host) is None:
             return False
-        if leads_home(host) or literal_address(host) is None:
-            return False
-        if self._seen_by not in (None, bootstrap):
-            return False
-        self._seen_by = bootstrap
         local = self._listening.advertised
-        addresses = (NetAddress(host, local.port), NetAddress(local.host, local.port))
+        # A connection within this machine may be a forwarder's, to which other addresses mean other things.
+        seen = believed((NetAddress(host, local.port),), local=False, zone=bootstrap.zone)
+        if not seen:
+            return False
+        kind = is_link_local(host)
+        first, _ = self._views.get(kind, (None, ""))
+        if first not in (None, bootstrap):
+            return False
+        self._views[kind] = bootstrap, seen[0].host
+        hosts = [self._views[kind][1] for kind in (False, True) if kind in self._views]
+        addresses = tuple(NetAddress(each, local.port) for each in (*hosts, local.host))
         if addresses == self.factory.local.addresses:
             return False
         self.factory.announce(addresses)
-        self.factory.log.info("others see this node at {address}", address=Address(host, local.port))
+        self.factory.log.info("others see this node at {address}", address=Address(seen[0].host, local.port))
         return True
 
     def _bootstrap_answered(self, peers: list[Wanted]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import msgspec
@@ -13,8 +14,10 @@ from netlayer.addresses import (
     MAX_NODE_ID,
     Address,
     PeerInfo,
+    believed,
     carried,
     endpoint_host,
+    is_link_local,
     is_loopback,
     parse_address,
     parse_node_id,
@@ -256,9 +259,78 @@ class CarriedTests(SynchronousTestCase):
         """Everything else is told: other addresses, and names, which nobody resolves for that."""
         for host in (
             "192.0.2.7", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.7", "1", "128.1", "3221225985", "127.p.2.7",
-            "127.0.0.1.example", "localhost.example", "notlocalhost", "a:b", "fe80::1%eth0", "xn--bcher-kva.example",
+            "127.0.0.1.example", "localhost.example", "notlocalhost", "a:b", "xn--bcher-kva.example",
         ):  # fmt: skip
             self.assertTrue(self.carried(host, local=False), host)
+
+
+class LinkLocalTests(SynchronousTestCase):
+    """Addresses that mean something on one network segment, told and believed over each kind of link."""
+
+    V4 = ("169.254.3.4", "::ffff:169.254.3.4", "169.254.772", "0xa9fe0304", "2851996420")
+    V6 = ("fe80::1", "fe80::1%7", "FE80::1%7", "febf::1%7")
+
+    def told(self, *hosts: str, zone: str | None = None, local: bool = False) -> list[str]:
+        """Return the hosts that are told over a link."""
+        addresses = carried([Address(host, 8000) for host in hosts], local=local, zone=zone)
+        self.assertEqual({address.port for address in addresses} - {8000}, set())
+        return [address.host for address in addresses]
+
+    def believed(self, *hosts: str, zone: str | None = None, local: bool = False) -> list[str]:
+        """Return the hosts that are believed when they were told over a link, as they are dialed."""
+        addresses = believed([NetAddress(host, 8000) for host in hosts], local=local, zone=zone)
+        return [address.host for address in addresses]
+
+    def test_kinds(self) -> None:
+        """Link-local addresses are recognized in every form."""
+        for host in (*self.V4, *self.V6):
+            self.assertTrue(is_link_local(host), host)
+        for host in ("169.253.3.4", "fec0::1", "fe80", "fe80::1.example", "::1", "10.0.0.1", "[fe80::1]", ""):
+            self.assertFalse(is_link_local(host), host)
+
+    def test_other_links(self) -> None:
+        """Over a link that is not link-local they are neither told nor believed, whatever stands beside them."""
+        for host in (*self.V4, *self.V6):
+            self.assertEqual(self.told(host), [], host)
+            self.assertEqual(self.believed(host), [], host)
+            self.assertEqual(self.told("192.0.2.7", host, "2001:db8::1"), ["192.0.2.7", "2001:db8::1"])
+            self.assertEqual(self.believed("192.0.2.7", host, "2001:db8::1"), ["192.0.2.7", "2001:db8::1"])
+
+    def test_own_segment(self) -> None:
+        """Over a link of their segment they are told without their zone, and believed with that of the link."""
+        self.assertEqual(self.told("fe80::1%7", "fe80::2", zone="7"), ["fe80::1", "fe80::2"])
+        for host in ("fe80::1", "fe80::1%7", "fe80::1%eth9", "fe80::1%99"):
+            self.assertEqual(self.believed(host, zone="7"), ["fe80::1%7"])
+        for host in self.V4:
+            for zone in ("", "7"):
+                self.assertEqual(self.told(host, zone=zone), [host])
+                self.assertEqual(self.believed(host, zone=zone), [host])
+
+    def test_another_segment(self) -> None:
+        """Over a link of another segment, or of one that has no zone, those with a zone are not told."""
+        for zone in ("8", ""):
+            self.assertEqual(self.told("fe80::1%7", zone=zone), [])
+        self.assertEqual(self.believed("fe80::1%7", zone=""), [], "nobody could dial it")
+
+    def test_names_of_zones(self) -> None:
+        """A zone is given by the name or by the number of an interface."""
+        number, name = socket.if_nameindex()[0]
+        self.assertEqual(self.told(f"fe80::1%{name}", zone=str(number)), ["fe80::1"])
+        self.assertEqual(self.told("fe80::1%no-such-interface", zone=str(number)), [])
+
+    def test_zones_do_not_travel(self) -> None:
+        """A zone leaves no machine, whichever kind of address it stands at; loopback addresses don't, either."""
+        for zone in (None, "", "7"):
+            self.assertEqual(self.told("2001:db8::1%eth0", zone=zone), ["2001:db8::1"])
+            self.assertEqual(self.believed("2001:db8::1%eth0", zone=zone), ["2001:db8::1"])
+            self.assertEqual(self.told("::1%lo", "127.0.0.1", zone=zone), [])
+            self.assertEqual(self.believed("::1%lo", "127.0.0.1", zone=zone), [])
+
+    def test_same_machine(self) -> None:
+        """On a link that stays on the machine every address means the same at both ends."""
+        hosts = [*self.V4, *self.V6, "127.0.0.1", "192.0.2.7"]
+        self.assertEqual(self.told(*hosts, local=True), hosts)
+        self.assertEqual(self.believed(*hosts, local=True), hosts)
 
 
 class UnmappedTests(SynchronousTestCase):

@@ -8,6 +8,7 @@ key has.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import attrs
 import msgspec
@@ -174,9 +175,7 @@ class Registry:
         if self.lease(record.node_id, record.fingerprint) is None:
             self.forget(record.fingerprint)  # it may have had another id
             self._leases.pop(record.node_id, None)  # which goes to the end
-        addresses = carried(record.addresses, local=False)
-        abroad = record if addresses == record.addresses else msgspec.structs.replace(record, addresses=addresses)
-        self._leases[record.node_id] = Lease(record, abroad if addresses else None)
+        self._leases[record.node_id] = Lease(record, _told(record, zone=None))
 
     def lease(self, node_id: int, fingerprint: bytes) -> Lease | None:
         """Return the lease of a node, or None if it is not listed under that id."""
@@ -200,14 +199,21 @@ class Registry:
         """Return the records of all listed nodes, longest listed first."""
         return [lease.record for lease in list(self._leases.values())]  # copied at once: other threads may ask
 
-    def sample(self, count: int, *, but: int, local: bool) -> list[Record]:
+    def sample(self, count: int, *, but: int, local: bool, zone: str | None = None) -> list[Record]:
         """Return a uniform random sample of the listed nodes.
 
         :param count: how many records at most.
         :param but: the id of the node that asks.
         :param local: whether it is on this machine; others are not told loopback addresses.
+        :param zone: of the node's link, if it is link-local; see :func:`~netlayer.addresses.carried`.
         """
-        told = ((lease.record if local else lease.abroad) for node_id, lease in self._leases.items() if node_id != but)
+        leases = (lease for node_id, lease in self._leases.items() if node_id != but)
+        if local:
+            told: Iterator[Record | None] = (lease.record for lease in leases)
+        elif zone is None:
+            told = (lease.abroad for lease in leases)
+        else:
+            told = (_told(lease.record, zone=zone) for lease in leases)
         others = [record for record in told if record is not None]
         return others if len(others) <= count else self._rng.sample(others, count)
 
@@ -220,3 +226,11 @@ class Registry:
         over = [node_id for node_id, lease in self._leases.items() if lease.ends is not None and lease.ends <= now]
         for node_id in over:
             del self._leases[node_id]
+
+
+def _told(record: Record, *, zone: str | None) -> Record | None:
+    """Return a record as nodes of other machines are told it, or None if it means nothing to them."""
+    addresses = carried(record.addresses, local=False, zone=zone)
+    if addresses == record.addresses:
+        return record if addresses else None
+    return msgspec.structs.replace(record, addresses=addresses) if addresses else None

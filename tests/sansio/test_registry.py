@@ -204,3 +204,20 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual({each.node_id for each in self.registry.sample(64, but=9, local=True)}, {1, 2})
         (told,) = self.registry.sample(64, but=9, local=False)
         self.assertEqual((told.node_id, told.addresses), (2, (NetAddress("192.0.2.2", 8002),)))
+
+    def test_link_local_stays_on_its_segment(self) -> None:
+        """Only nodes that are linked over the same segment are told of link-local addresses, and of no zone."""
+        near = (NetAddress("fe80::1%7", 8001),)
+        both = (NetAddress("fe80::2%8", 8002), NetAddress("169.254.1.2", 8002), NetAddress("192.0.2.2", 8002))
+        self.registry.register(msgspec.structs.replace(record(1), addresses=near))
+        self.registry.register(msgspec.structs.replace(record(2), addresses=both))
+
+        def told(*, local: bool = False, zone: str | None = None) -> dict[int, list[str]]:
+            sample = self.registry.sample(64, but=9, local=local, zone=zone)
+            return {each.node_id: [address.host for address in each.addresses] for each in sample}
+
+        self.assertEqual(told(), {2: ["192.0.2.2"]})
+        self.assertEqual(told(zone=""), {2: ["169.254.1.2", "192.0.2.2"]})
+        self.assertEqual(told(zone="7"), {1: ["fe80::1"], 2: ["169.254.1.2", "192.0.2.2"]})
+        self.assertEqual(told(zone="8"), {2: ["fe80::2", "169.254.1.2", "192.0.2.2"]})
+        self.assertEqual(set(told(local=True)), {1, 2})

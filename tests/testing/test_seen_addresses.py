@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import BootstrapService, PeerService
+from netlayer.addresses import is_link_local
 from netlayer.driver import Driver
 from netlayer.testing import SimulatedHost, SimulatedInternet
 from netlayer.wire.messages import NetAddress
@@ -81,3 +82,36 @@ class SeenAddressesTests(SynchronousTestCase):
         self.internet.advance(100.0)
         self.assertNotEqual(one.application.status.advertised[0], first)
         self.assertIn(one.application.status.advertised[0], views)
+
+    def test_segment(self) -> None:
+        """On a network of link-local addresses nodes are told of each other, by the addresses they are seen at."""
+        internet = SimulatedInternet(seed=3, network="169.254.0.0/16")
+        alpha, *nodes = internet.add_host("alpha"), *internet.add_hosts(2, "node")
+        alpha.run(bootstrap_anywhere)
+        for host in nodes:
+            host.run(lambda host: anywhere(host, bootstraps=[("alpha", 8000)]))
+        internet.run_until(lambda: meshed(nodes))
+        for host in nodes:
+            self.assertIn(f"{host.address}:8001", host.application.status.advertised)
+
+    def test_beyond_the_segment(self) -> None:
+        """What a node says it advertises is neither told nor believed where it means nothing."""
+        alpha, *nodes = self.internet.add_host("alpha"), *self.internet.add_hosts(2, "node")
+        alpha.run(bootstrap_anywhere)
+        for host, advertise in zip(nodes, [("169.254.1.1", 8001), ("fe80::1%eth0", 8001)], strict=True):
+            host.run(lambda host, at=advertise: anywhere(host, bootstraps=[("alpha", 8000)], advertise=at))
+        self.internet.run_until(lambda: all(host.application.status.joined for host in nodes))
+        self.internet.advance(60.0)
+        for host in nodes:
+            self.assertEqual(host.application.status.wanted, ())
+        hosts = [peer.host for peer in alpha.application.get_peers()]
+        self.assertEqual([host for host in hosts if is_link_local(host)], [])
+
+    def test_false_view(self) -> None:
+        """A link-local address is advertised on no word that came over another link."""
+        alpha, one = self.internet.add_host("alpha"), self.internet.add_host("one")
+        alpha.run(bootstrap_anywhere)
+        self.patch(Driver, "seen_at", property(lambda _: NetAddress("169.254.7.7", 1)))
+        one.run(lambda host: anywhere(host, bootstraps=[("alpha", 8000)]))
+        self.internet.run_until(lambda: one.application.status.joined)
+        self.assertEqual([each for each in one.application.status.advertised if each.startswith("169")], [])
