@@ -62,6 +62,11 @@ class DataDirectory:
         """Let others have the directory. Calling it again does nothing."""
         self._release()
 
+    def leave_to_parent(self) -> None:
+        """Close the lock file in a forked child: the parent holds the lock, and it ends with the parent."""
+        if self._release.detach() is not None:
+            os.close(self._lock)
+
 
 def _locked(directory: Path, *, shown: str) -> int:
     """Return the descriptor of the lock file, locked; errors name the directory as it was given."""

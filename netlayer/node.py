@@ -323,25 +323,29 @@ class Node(Generic[Mode]):
     @property
     def node_id(self) -> int:
         """The id of this node."""
+        self._require_own_process()
         return self._service.factory.local.node_id
 
     @property
     def port(self) -> int:
         """The port that the node listens on; before the start, the one that was asked for."""
+        self._require_own_process()
         address = self._service.listening
         return address.port if address is not None else self._asked_port
 
     @property
     def status(self) -> NodeStatus:
         """The whole situation of the node."""
+        self._require_own_process()
         return self._service.status
 
     def get_peers(self) -> list[PeerInfo]:
         """Return the peers that are linked: proven, and alive as far as can be known."""
+        self._require_own_process()
         return self._service.get_peers()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.node_id} at {self.host}:{self.port}>"
+        return f"<{type(self).__name__} {self._service.factory.local.node_id} at {self.host}:{self.port}>"
 
     # ---- hooks
 
@@ -385,6 +389,10 @@ class Node(Generic[Mode]):
     def _stopped(self, _: None) -> None:
         self._ended.set()
         reactor_thread.stopped(self._service)
+
+    def _require_own_process(self) -> None:
+        if self._blocks:
+            reactor_thread.require_own_process()
 
     def _require_started(self) -> None:
         if self._blocks and self._service.status.state == "new":

@@ -7,6 +7,7 @@ import atexit
 import multiprocessing.util
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -32,6 +33,7 @@ __all__ = [
     "in_reactor_thread",
     "keep_running",
     "require_blocking_allowed",
+    "require_own_process",
     "stopped",
     "wait_for",
 ]
@@ -49,6 +51,9 @@ class Stoppable(Protocol):
 
     def stop(self) -> Deferred[None]:
         """Shut down; fires when that is done."""
+
+    def left_to_parent(self) -> None:
+        """Let go, in a forked child, of what the parent holds."""
 
 
 class Terminated(SystemExit):
@@ -188,11 +193,7 @@ def require_blocking_allowed() -> None:
 
     :raises LocalProtocolError: in a forked child, and in a thread that runs an asyncio loop.
     """
-    if _forked():
-        raise LocalProtocolError(
-            "this process was forked after its parent had made a node, and a reactor does not survive that: start "
-            "the process with multiprocessing's 'spawn' method, or make nodes only after forking"
-        )
+    require_own_process()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -201,6 +202,18 @@ def require_blocking_allowed() -> None:
         "this call would block the running asyncio loop. Either install Twisted's asyncio reactor and give the node "
         "reactor=reactor, or call it through asyncio.to_thread()"
     )
+
+
+def require_own_process() -> None:
+    """Refuse in a forked child, where nothing runs that its parent has made.
+
+    :raises LocalProtocolError: there.
+    """
+    if _forked():
+        raise LocalProtocolError(
+            "this process was forked after its parent had made a node, and a reactor does not survive that: start "
+            "the process with multiprocessing's 'spawn' method, or make nodes only after forking"
+        )
 
 
 def _by_script(caller: FrameType | None) -> bool:
@@ -236,6 +249,25 @@ def _fork_is_child() -> None:
     _fork_over()
 
 
+def _leave_sockets() -> None:
+    """Close what a child has inherited of the reactor thread's sockets, or peers would not notice the parent's end.
+
+    By number alone: an epoll object belongs to both processes, and what the child took out of it, the parent would
+    miss. A socket that the parent opens or gives up in the moment of the fork may escape.
+    """
+    if _process.thread is None:  # the reactor is the application's, or has never run
+        return
+    for what in list(_process.running):
+        what.left_to_parent()
+    reactor = default_reactor()
+    for several in (reactor.getReaders, reactor.getWriters):
+        with suppress(KeyError):  # the reactor's thread was stopped in the midst of something
+            for one in several():
+                raw = getattr(one, "socket", None)
+                if isinstance(raw, socket.socket):
+                    raw.close()
+
+
 def _forked() -> bool:
     return _process.pid not in (None, os.getpid())
 
@@ -265,6 +297,8 @@ def _start() -> None:
         atexit.register(_at_exit)
         if multiprocessing.parent_process() is not None:  # where atexit's callbacks may never be called
             multiprocessing.util.Finalize(None, _at_exit, exitpriority=0)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_leave_sockets)
         thread.start()
         _process.thread = thread
         wait_for(started)

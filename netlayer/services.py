@@ -180,6 +180,11 @@ class PeerService(Service):
         stopped = self._stop_once()
         return succeed(None) if in_handler(self.factory) else stopped
 
+    def left_to_parent(self) -> None:
+        """Let go, in a forked child, of the data directory, which is its parent's."""
+        if self._data_directory is not None:
+            self._data_directory.leave_to_parent()
+
     def when_stopped(self) -> Deferred[None]:
         """Return a Deferred that fires when the service has stopped."""
         return succeed(None) if self._state == "stopped" else self._waiting.add()

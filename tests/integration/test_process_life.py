@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 
-from tests.integration.processes import Script, ScriptTestCase, script
+from tests.integration.processes import Script, ScriptTestCase, script, wait_until
 
 #: What a script says on stderr when it has ended and waits for its nodes.
 WAITS = r"^netlayer: the script has ended, its nodes run on; stop them with Ctrl-C$"
@@ -534,6 +534,46 @@ class ChildTests(ScriptTestCase):
             self.assertRegex(line, r"^LocalProtocolError this process was forked .*'spawn' method")
         self.assertEqual(lines[5], "exit code 0")
         self.assert_goodbye()
+
+    @script(
+        """
+        import os, tempfile, time
+        from netlayer import Node
+
+        directory = tempfile.mkdtemp()
+        node = Node(NODE, "localhost", 0, peers=[(1, "localhost", WITNESS)], data_dir=directory)
+        node.start_node()
+        port, parent = node.port, os.getpid()
+        if os.fork() == 0:
+            for ask in "status", "port", "node_id", "get_peers":
+                try:
+                    answer = getattr(node, ask)
+                    print(ask, answer())
+                except Exception as error:
+                    print(ask, type(error).__name__)
+            while os.getppid() == parent:
+                time.sleep(0.01)
+            import socket
+            with socket.create_server(("127.0.0.1", port)):
+                print("port is free")
+            from netlayer.data_directory import DataDirectory
+            DataDirectory.open(directory).release()
+            print("directory is free", flush=True)
+            time.sleep(30)
+            os._exit(0)
+        print("forked", flush=True)
+        time.sleep(60)
+        """
+    )
+    def test_left_behind(self) -> None:
+        """A child that outlives its killed parent holds nothing of its node's, and answers nothing in its place."""
+        self.script.read("^forked$")
+        for ask in "status", "port", "node_id", "get_peers":
+            self.script.read(f"^{ask} LocalProtocolError$")
+        self.script.process.kill()
+        self.witness.read(rf"^left {self.node_id} None$", within=2.0)
+        for line in "port is free\n", "directory is free\n":  # of the child, as the script itself has ended
+            _ = wait_until(lambda line=line: line in self.script.out, lambda: str(self.script), within=2.0)
 
 
 class CallTests(ScriptTestCase):
