@@ -108,8 +108,7 @@ class Remote:
 
         done: Deferred[None] = Deferred(cancel)
         packet.waiter = done
-        packet.patience = self._settings.delivery_timeout
-        packet.deadline = self._clock.seconds() + packet.patience
+        packet.wait(self._settings.delivery_timeout, self._clock.seconds(), patient=True)
         self.submit(packet)
         return done
 

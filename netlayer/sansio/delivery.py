@@ -420,7 +420,7 @@ class Delivery:
             if later > now:
                 self._queue.postpone(packet, later)
                 continue
-            error = DeliveryTimeout(self.peer_id, self._settings.delivery_timeout, packet.written)
+            error = DeliveryTimeout(self.peer_id, packet.waited, packet.written)
             self._queue.withdraw(packet, error)
         if self._forget_at is not None and self._forget_at <= now:
             self.end_session(f"no connection for {self._settings.session_timeout:g} s")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from netlayer.sansio.load import PACKET_OVERHEAD, SharedPayload
 
-__all__ = ["OutgoingPacket"]
+__all__ = ["Deadline", "OutgoingPacket"]
+
+#: What a queue notes of a deadline: the time, the packet's number, and the packet. A list, as it changes: the packet is
+#: replaced by None when its deadline can't pass any more.
+Deadline: TypeAlias = list[Any]
 
 #: Processes that have ended with a packet in hand, from which on it goes alone: one may have been chance.
 SUSPECT_DEATHS = 2
@@ -18,9 +22,11 @@ class OutgoingPacket:
     :ivar number: the caller's number for it: how many packets its node has queued up to it, for whichever peer. The
         wire counts for itself.
     :ivar waiter: whatever the driver wants to find again when the packet is settled, or None if nobody waits.
+    :ivar began: when the caller began to wait.
     :ivar deadline: the time at which the caller gives up, or None. It may be moved to a later one.
     :ivar patience: seconds that the caller goes on waiting after each sign that the packet makes progress; None if the
         deadline stands.
+    :ivar entry: what its queue has noted of the deadline, while that can pass.
     :ivar from_handler: whether a handler sends it, which has not finished: it may use more of the queue.
     :ivar queue: the send queue that it is charged to.
     :ivar queued: whether it waits there; if not, a stream holds it.
@@ -36,11 +42,13 @@ class OutgoingPacket:
     """
 
     __slots__ = (
+        "began",
         "breaks",
         "charge",
         "charged",
         "deadline",
         "deaths",
+        "entry",
         "error",
         "flags",
         "from_handler",
@@ -76,7 +84,9 @@ class OutgoingPacket:
         self.payload = payload
         self.flags = flags
         self.waiter = waiter
+        self.began = 0.0
         self.deadline = deadline
+        self.entry: Deadline | None = None
         self.patience = patience
         self.shared = shared
         self.from_handler = from_handler
@@ -92,6 +102,20 @@ class OutgoingPacket:
         self.charged = False
         self.settled = False
         self.error: Exception | None = None
+
+    def wait(self, seconds: float, now: float, *, patient: bool = False) -> None:
+        """Note that the caller waits from now on, for so many seconds.
+
+        :param patient: whether it goes on waiting for as long after each progress of the packet.
+        """
+        self.began = now
+        self.deadline = now + seconds
+        self.patience = seconds if patient else None
+
+    @property
+    def waited(self) -> float:
+        """The seconds that the caller waits in all, by the present deadline."""
+        return 0.0 if self.deadline is None else round(self.deadline - self.began, 6)
 
     @property
     def is_suspect(self) -> bool:

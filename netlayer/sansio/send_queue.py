@@ -6,10 +6,11 @@ end are collected; the driver takes them and tells the callers.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
+from heapq import heapify, heappop, heappush, heapreplace
 
 from netlayer.sansio.load import NodeLoad
-from netlayer.sansio.packet import OutgoingPacket
+from netlayer.sansio.packet import Deadline, OutgoingPacket
 
 __all__ = ["SendQueue"]
 
@@ -27,7 +28,10 @@ class SendQueue:
         self._load = load
         self.waiting: deque[OutgoingPacket] = deque()
         self._withdrawn = 0  # settled packets that still stand among those that wait
-        self._deadlines: OrderedDict[OutgoingPacket, float] = OrderedDict()
+        # [deadline, number, packet], the earliest first. A deadline may have moved to a later time since; an entry
+        # whose packet is None is of no use any more.
+        self._deadlines: list[Deadline] = []
+        self._watched = 0  # entries that have a packet
         self.settled: list[OutgoingPacket] = []
         load.queues.add(self)
 
@@ -35,10 +39,11 @@ class SendQueue:
 
     def append(self, packet: OutgoingPacket) -> None:
         """Queue a packet that was not queued before."""
-        latest = next(reversed(self._deadlines.values()), None)
-        self._append(packet)
-        if latest is not None and packet.deadline is not None and packet.deadline < latest:
-            self._sort_deadlines()  # the clock was set back
+        packet.queue = self
+        self._charge(packet)
+        self.waiting.append(packet)
+        if packet.deadline is not None:
+            self._watch(packet, packet.deadline)
 
     def put_first(self, packets: list[OutgoingPacket]) -> None:
         """Put back packets that a stream has held, before all others and in their order."""
@@ -77,10 +82,9 @@ class SendQueue:
         """Take over what waits in `other`, in the order in which both were filled."""
         for packet in other.clear():
             other.discharge(packet)
-            other._deadlines.pop(packet, None)
-            self._append(packet)
+            other._unwatch(packet)
+            self.append(packet)
         self.waiting = deque(sorted(self.waiting, key=lambda packet: packet.number))
-        self._sort_deadlines()
 
     def close(self) -> None:
         """Count no longer among the queues of the node."""
@@ -96,8 +100,7 @@ class SendQueue:
             return
         packet.settled = True
         packet.error = error
-        if packet.deadline is not None:
-            self._deadlines.pop(packet, None)
+        self._unwatch(packet)
         if packet.waiter is not None or error is not None:
             self.settled.append(packet)
 
@@ -143,39 +146,55 @@ class SendQueue:
 
     def next_deadline(self) -> float | None:
         """Return when the first caller gives up, or None."""
-        return next(iter(self._deadlines.values()), None)
+        deadlines = self._deadlines
+        while deadlines:
+            entry = deadlines[0]
+            deadline: float = entry[0]
+            packet: OutgoingPacket | None = entry[2]
+            if packet is None:
+                heappop(deadlines)
+            elif packet.deadline is None or packet.deadline <= deadline:
+                return deadline
+            else:
+                entry[0] = packet.deadline
+                heapreplace(deadlines, entry)
+        return None
 
     def take_overdue(self, now: float) -> list[OutgoingPacket]:
-        """Return the packets whose callers give up by now, once."""
+        """Return the packets whose callers give up by now, once, in the order of their deadlines."""
         overdue = []
-        while self._deadlines:
-            packet, deadline = next(iter(self._deadlines.items()))
-            if deadline > now:
-                break
-            del self._deadlines[packet]
-            if packet.deadline is not None and packet.deadline > now:
-                self.postpone(packet, packet.deadline)
-                continue
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            packet = self._deadlines[0][2]
+            assert packet is not None  # as there is a deadline
+            self._unwatch(packet)
             overdue.append(packet)
         return overdue
 
     def postpone(self, packet: OutgoingPacket, deadline: float) -> None:
         """Have the caller of an overdue packet wait on."""
-        packet.deadline = self._deadlines[packet] = deadline
-        self._sort_deadlines()
-
-    def _append(self, packet: OutgoingPacket) -> None:
-        packet.queue = self
-        self._charge(packet)
-        self.waiting.append(packet)
-        if packet.deadline is not None:
-            self._deadlines[packet] = packet.deadline
+        packet.deadline = deadline
+        self._watch(packet, deadline)
 
     def _unsettled(self) -> list[OutgoingPacket]:
         return [packet for packet in self.waiting if not packet.settled]
 
-    def _sort_deadlines(self) -> None:
-        self._deadlines = OrderedDict(sorted(self._deadlines.items(), key=lambda item: item[1]))
+    def _watch(self, packet: OutgoingPacket, deadline: float) -> None:
+        packet.entry = [deadline, packet.number, packet]
+        self._watched += 1
+        heappush(self._deadlines, packet.entry)
+
+    def _unwatch(self, packet: OutgoingPacket) -> None:
+        """Let the deadline of a packet pass. Entries that are of no use are removed when they are the majority."""
+        entry, packet.entry = packet.entry, None
+        if entry is None:
+            return
+        entry[2] = None
+        self._watched -= 1
+        if not self._watched:
+            self._deadlines.clear()
+        elif self._watched * 2 < len(self._deadlines):
+            self._deadlines = [each for each in self._deadlines if each[2] is not None]
+            heapify(self._deadlines)
 
     def _charge(self, packet: OutgoingPacket) -> None:
         packet.charged = True
