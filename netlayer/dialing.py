@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -85,6 +86,11 @@ class Dialer:
     def exhausted(self) -> bool:
         """Whether one attempt and all its retries have failed."""
         return self.attempts > self._settings.retry_count
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether nothing listened where the last attempt went, and none has begun since."""
+        return self.state is DialerState.WAITING and isinstance(self.last_error, ConnectionRefusedError)
 
     @property
     def next_attempt(self) -> float | None:

@@ -14,6 +14,7 @@ __all__ = [
     "DeliveryError",
     "DeliveryTimeout",
     "HandlerFailed",
+    "InvalidArgument",
     "InvalidPeer",
     "JoinRefused",
     "LifeCycleError",
@@ -150,6 +151,22 @@ class InvalidPeer(DeliveryError, ValueError):
 
 
 @attrs.define(slots=False, eq=False, repr=False)
+class InvalidArgument(DeliveryError, ValueError):
+    """An argument of a call that sends makes no sense; nothing was sent.
+
+    :ivar name: the name of the argument, for example ``timeout``.
+    :ivar value: what the caller gave.
+    """
+
+    name: str
+    value: object
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}={described(self.value)} makes no sense: {self.reason}"
+
+
+@attrs.define(slots=False, eq=False, repr=False)
 class UnsupportedData(DeliveryError, TypeError):
     """The value can't be carried; nothing was sent.
 
@@ -244,8 +261,9 @@ class PeerLost(DeliveryError):
 class DeliveryTimeout(DeliveryError):
     """No receipt came in time: the outcome is unknown if the packet was written.
 
-    :ivar seconds: how long was waited.
-    :ivar written: whether the packet had been written to the peer; if not, it was withdrawn.
+    :ivar seconds: how long was waited: for this packet, with what the caller had chosen and how it got on. 0 says that
+        a broadcast did not wait for this peer, which has not answered in time lately.
+    :ivar written: whether the packet had been written to the peer, or will be; if not, it was withdrawn.
     """
 
     peer_id: int | None
@@ -253,6 +271,9 @@ class DeliveryTimeout(DeliveryError):
     written: bool
 
     def __str__(self) -> str:
+        if not self.seconds:
+            late = "which has let its last deadlines pass"
+            return f"the packet to {_peer(self.peer_id)}, {late}, was not waited for; it may still be handled"
         outcome = "it may still be handled" if self.written else "it was not sent and has been withdrawn"
         return f"no receipt for the packet to {_peer(self.peer_id)} within {self.seconds:g} s; {outcome}"
 

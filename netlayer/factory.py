@@ -24,15 +24,14 @@ from netlayer.acceptor import Acceptor
 from netlayer.addresses import PeerInfo, believed, carried, is_loopback, parse_node_id
 from netlayer.admission import Admission
 from netlayer.attempt import Attempt
+from netlayer.broadcasting import send_to_all
 from netlayer.claims import Claims
 from netlayer.config import Settings
 from netlayer.driver import Driver
 from netlayer.errors import (
     ConfigurationError,
-    DeliveryError,
     LinkLost,
     NodeStopped,
-    PeerUnreachable,
     RemoteProtocolError,
     described,
 )
@@ -53,6 +52,7 @@ from netlayer.sansio.registry import REPLACED
 from netlayer.sansio.selection import CLONE_RETRY
 from netlayer.sansio.tickets import Claim
 from netlayer.strangers import Strangers
+from netlayer.timeouts import Until, Wait
 from netlayer.waiters import Waiters
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,
@@ -282,39 +282,41 @@ class PeerFactory(Factory):
             self.observer.packets_wait(remote)
         return number
 
-    def submit_confirmed(self, remote: Remote, packet: OutgoingPacket) -> Deferred[None]:
-        """Queue a packet for a peer; the Deferred fires when the peer's handler has finished."""
+    def wait(self, timeout: float | None = None, until: Until | None = None) -> Wait:
+        """Return how long a caller waits that has chosen this; see :meth:`netlayer.PeerService.send`.
+
+        :raises InvalidArgument: when it makes no sense.
+        """
+        return Wait.of(timeout, until, default=self.settings.delivery_timeout)
+
+    def submit_confirmed(self, remote: Remote, packet: OutgoingPacket, wait: Wait | None = None) -> Deferred[None]:
+        """Queue a packet for a peer; the Deferred fires when the peer's handler has finished.
+
+        :param wait: how long the caller waits; by default as long as the settings say.
+        """
         self._require_running()
-        confirmed = remote.submit_confirmed(packet)
+        confirmed = remote.submit_confirmed(packet, wait or self.wait())
         if remote.link is None:
             self.observer.packets_wait(remote)
         return confirmed
 
-    def broadcast(self, data: Any) -> dict[int, Deferred[None]]:
+    def broadcast(
+        self, data: Any, *, timeout: float | None = None, until: Until | None = None
+    ) -> dict[int, Deferred[None]]:
         """Send a packet to every linked peer that is not a bootstrap; it is encoded once.
 
         :returns: a Deferred for each peer's id, which fires when its handler has finished.
         :raises UnsupportedData: when `data` can't be carried.
         :raises PacketTooLarge: when it is over the limit of this node.
+        :raises InvalidArgument: when `timeout` or `until` makes no sense.
         """
         self._require_running()
-        first = self.make_packet(data, confirm=True, broadcast=True)
-        confirmed: dict[int, Deferred[None]] = {}
-        for link in self.links():
-            remote = link._remote
-            if remote is None or link.is_bootstrap:
-                continue
-            if link.is_parting:
-                confirmed[remote.node_id] = fail(PeerUnreachable(remote.node_id, 0, "the link ends"))
-                continue
-            packet = OutgoingPacket(
-                first.tag, first.payload, flags=first.flags, shared=first.shared, from_handler=first.from_handler
-            )
-            try:
-                confirmed[remote.node_id] = remote.submit_confirmed(packet)
-            except DeliveryError as error:
-                confirmed[remote.node_id] = fail(error)
-        return confirmed
+        wait = self.wait(timeout, until)
+        return send_to_all(self.links(), self.make_packet(data, confirm=True, broadcast=True), wait)
+
+    def listed(self) -> list[PeerInfo]:
+        """Return the nodes that hold a lease of this one: those of a bootstrap node."""
+        return []
 
     def connections_to(self, fingerprint: bytes) -> list[Driver]:
         """Return every connection whose other end has proven this key, links and handshakes alike."""

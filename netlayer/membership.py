@@ -15,7 +15,7 @@ from netlayer.factory import LinkObserver, PeerFactory
 from netlayer.joining import FirstAnswer, Joining
 from netlayer.listening import Listening
 from netlayer.remote import Remote
-from netlayer.wanted import Reason, Wanted
+from netlayer.wanted import Reason, Wanted, client_endpoint
 from netlayer.wanted_peers import WantedPeers
 from netlayer.wire.messages import NetAddress, Peers, Registered
 
@@ -48,7 +48,11 @@ class Membership(LinkObserver):
     ) -> None:
         self.factory = factory
         self.wanted = WantedPeers(
-            factory.reactor, factory, unreachable=self._peer_unreachable, discovered=self._discovered
+            factory.reactor,
+            factory,
+            unreachable=self._peer_unreachable,
+            refused=self._peer_refused,
+            discovered=self._discovered,
         )
         self.directory = Directory()
         self.joining = Joining(
@@ -146,6 +150,8 @@ class Membership(LinkObserver):
                 delay = self.factory.rng.uniform(0.0, self.factory.settings.backoff_first)
                 self.joining.want_met(each, delay=delay)
         for remote in self.factory.remotes.unlinked(record.node_id, protocol.fingerprint):
+            if remote.delivery.awaits_link and not self._dialers(remote):
+                self._ask_for(record.node_id)
             self._link_ended(remote, reason)
 
     def packets_wait(self, remote: Remote) -> None:
@@ -180,6 +186,15 @@ class Membership(LinkObserver):
             remote.fail_unwritten(error, plain=False)  # nobody waits for the others, and the peer may come back
         elif remote.delivery.queued and any(dialer.exhausted for dialer in dialers):
             self.packets_wait(remote)  # we had given up to dial before
+
+    def _ask_for(self, node_id: int) -> None:
+        """Dial a peer that would not be dialed otherwise, as long as somebody sends to it."""
+        record = self.directory.get(node_id)
+        if record is not None and record.addresses:
+            address = Address(record.addresses[0].host, record.addresses[0].port)
+            endpoint = client_endpoint(self.factory.hearsay_reactor, address)
+            wanted = Wanted(Reason.ASKED, str(address), endpoint, expected_id=node_id)
+            self.wanted.add(("asked", node_id, address), wanted)
 
     def _dialers(self, remote: Remote) -> list[Dialer]:
         return [wanted.dialer for wanted in self.wanted.of(remote.node_id, remote.fingerprint)]
@@ -247,6 +262,13 @@ class Membership(LinkObserver):
             if not any(other.may_answer for other in others if other is not wanted):
                 remote.fail_unwritten(error)
         self._give_up(wanted)
+
+    def _peer_refused(self, wanted: Wanted) -> None:
+        """Nothing listens where a peer was dialed. Nobody waits for its link in vain if it is dialed nowhere else."""
+        for remote in self.factory.remotes.unlinked(wanted.node_id, wanted.fingerprint):
+            dialers = self._dialers(remote)
+            if all(dialer.was_refused for dialer in dialers):
+                remote.refused(wanted.dialer.attempts, str(wanted.dialer.last_error).rstrip("."))
 
     def _give_up(self, wanted: Wanted) -> None:
         """Let the start wait no longer for a bootstrap node."""

@@ -7,6 +7,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -22,6 +23,7 @@ from netlayer.logger import logger
 from netlayer.peer import PeerProtocol
 from netlayer.services import PeerService
 from netlayer.status import BroadcastReport, NodeStatus
+from netlayer.timeouts import Until, parse_timeout
 from netlayer.wanted import Where
 
 __all__ = ["Node"]
@@ -234,50 +236,69 @@ class Node(Generic[Mode]):
         return self._shut_down()
 
     @overload
-    def send_data(self: Node[Blocking], peer: Any, data: Any) -> None: ...
+    def send_data(
+        self: Node[Blocking], peer: Any, data: Any, *, timeout: float | None = ..., until: Until | None = ...
+    ) -> None: ...
 
     @overload
-    def send_data(self: Node[Twisted], peer: Any, data: Any) -> Deferred[None]: ...
+    def send_data(
+        self: Node[Twisted], peer: Any, data: Any, *, timeout: float | None = ..., until: Until | None = ...
+    ) -> Deferred[None]: ...
 
-    def send_data(self, peer: Any, data: Any) -> Any:
+    def send_data(self, peer: Any, data: Any, *, timeout: float | None = None, until: Until | None = None) -> Any:
         """Send a packet to a peer, and wait until its handler has finished.
 
         :param peer: ``(peer_id, host, port)``, a :class:`~netlayer.PeerInfo`, or an id alone.
         :param data: bytes, str, None, bool, int, float, or a list or dict of these.
+        :param timeout: seconds from the call to the receipt at most, with dialing, queueing and handling; above 0. By
+            default it is ``delivery_timeout`` of the settings.
+        :param until: ``"link"`` to end the wait earlier, as soon as the peer is not linked and nothing listens where it
+            is dialed: with PeerLost if the packet had been written, else with PeerUnreachable. By default the packet is
+            kept for a peer that comes back.
         :raises DeliveryError: one of its kinds, when the packet was not handled, or it is not known whether it was.
+        :raises InvalidArgument: when `timeout` or `until` makes no sense; nothing was sent then.
         :raises NotStarted: before the start.
         """
 
         def send() -> Deferred[None]:
             logger.debug("node %s: packet to %s", self.node_id, peer)
-            return self._service.send(peer, data)
+            return self._service.send(peer, data, timeout=timeout, until=until)
 
+        began = time.monotonic()
         try:
-            return self._verb(send, timeout=self._service.factory.settings.delivery_timeout + MARGIN)
+            return self._delivering_verb(send, timeout)
         except TimeoutError:
-            waited = self._service.factory.settings.delivery_timeout + MARGIN
+            waited = round(time.monotonic() - began, 1)
             raise DeliveryTimeout(parse_peer(peer)[0], waited, written=True) from None
 
     @overload
-    def broadcast_data(self: Node[Blocking], data: Any) -> BroadcastReport: ...
+    def broadcast_data(
+        self: Node[Blocking], data: Any, *, timeout: float | None = ..., until: Until | None = ...
+    ) -> BroadcastReport: ...
 
     @overload
-    def broadcast_data(self: Node[Twisted], data: Any) -> Deferred[BroadcastReport]: ...
+    def broadcast_data(
+        self: Node[Twisted], data: Any, *, timeout: float | None = ..., until: Until | None = ...
+    ) -> Deferred[BroadcastReport]: ...
 
-    def broadcast_data(self, data: Any) -> Any:
+    def broadcast_data(self, data: Any, *, timeout: float | None = None, until: Until | None = None) -> Any:
         """Send a packet to all linked peers, and wait until all have handled it or failed.
 
+        :param timeout: seconds that any of them is waited for at most; see :meth:`send_data`.
+        :param until: ``"link"`` to wait no longer for those that are not linked any more and can't be dialed; see
+            :meth:`send_data`.
         :returns: a :class:`~netlayer.BroadcastReport`.
         :raises UnsupportedData: when `data` can't be carried.
         :raises PacketTooLarge: when it is over the limit of this node.
+        :raises InvalidArgument: when `timeout` or `until` makes no sense.
         :raises NotStarted: before the start; NodeStopped, after the shutdown.
         """
 
         def broadcast() -> Deferred[BroadcastReport]:
             logger.debug("node %s: packet to all", self.node_id)
-            return self._service.broadcast(data)
+            return self._service.broadcast(data, timeout=timeout, until=until)
 
-        return self._verb(broadcast, timeout=self._service.factory.settings.delivery_timeout + MARGIN)
+        return self._delivering_verb(broadcast, timeout)
 
     @overload
     def when_joined(self: Node[Blocking]) -> None: ...
@@ -378,10 +399,17 @@ class Node(Generic[Mode]):
 
     # ---- private
 
-    def _verb(self, function: Callable[[], Deferred[T]], *, timeout: float | None) -> Any:
+    def _verb(self, function: Callable[[], Deferred[T]], *, timeout: float | None, patient: bool = False) -> Any:
         if not self._blocks or reactor_thread.in_reactor_thread():
             return maybeDeferred(function)
-        return reactor_thread.block_on(function, timeout=timeout)
+        return reactor_thread.block_on(function, timeout=timeout, patient=patient)
+
+    def _delivering_verb(self, function: Callable[[], Deferred[T]], timeout: Any) -> Any:
+        """Run a verb whose Deferred has a time of its own: here it only counts if the reactor is held up."""
+        if not self._blocks or reactor_thread.in_reactor_thread():
+            return maybeDeferred(function)
+        seconds = parse_timeout(timeout, default=self._service.factory.settings.delivery_timeout)
+        return self._verb(function, timeout=seconds + MARGIN, patient=timeout is None)
 
     def _shut_down(self) -> Any:
         return self._verb(self._service.stop, timeout=self._service.factory.settings.shutdown_timeout + MARGIN)

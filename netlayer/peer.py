@@ -8,10 +8,11 @@ from twisted.internet.defer import Deferred, succeed
 
 from netlayer.addresses import PeerInfo
 from netlayer.driver import Driver
-from netlayer.errors import LinkLost, LocalProtocolError, NodeStopped, PeerIdentityMismatch
+from netlayer.errors import InvalidArgument, LinkLost, LocalProtocolError, NodeStopped, PeerIdentityMismatch
 from netlayer.handlers import DataPacket
 from netlayer.identity import fingerprint_text
 from netlayer.remote import Remote
+from netlayer.timeouts import Until
 
 __all__ = ["PeerProtocol"]
 
@@ -33,16 +34,24 @@ class PeerProtocol(Driver):
     def send_packet(self, data: Any, *, confirm: Literal[False] = ...) -> int: ...
 
     @overload
-    def send_packet(self, data: Any, *, confirm: Literal[True]) -> Deferred[None]: ...
+    def send_packet(
+        self, data: Any, *, confirm: Literal[True], timeout: float | None = ..., until: Until | None = ...
+    ) -> Deferred[None]: ...
 
-    def send_packet(self, data: Any, *, confirm: bool = False) -> int | Deferred[None]:
+    def send_packet(
+        self, data: Any, *, confirm: bool = False, timeout: float | None = None, until: Until | None = None
+    ) -> int | Deferred[None]:
         """Send a packet to the peer; on a connection that was lost, over whichever link comes next.
 
         :param data: bytes, str, None, bool, int, float, or a list or dict of these.
         :param confirm: whether to return a Deferred that fires when the peer's handler has finished. It is three
             times as expensive as a plain send, of which only failures are told, by the log and by :meth:`peer_lost`.
+        :param timeout: seconds that the Deferred waits at most; by default ``delivery_timeout`` of the settings.
+        :param until: ``"link"`` to end the wait as soon as the peer is not linked and nothing listens where it is
+            dialed; see :meth:`netlayer.PeerService.send`.
         :returns: the number of the packet, which no other packet of this node has, or the Deferred.
         :raises UnsupportedData: when `data` can't be carried.
+        :raises InvalidArgument: when `timeout` or `until` makes no sense, as it does for a plain send.
         :raises PacketTooLarge: when it is over the limit of either end.
         :raises QueueFull: when the peer takes packets more slowly than they are sent.
         :raises PeerIdentityMismatch: when the peer is gone and another key answers for its id.
@@ -50,9 +59,15 @@ class PeerProtocol(Driver):
         :raises NodeStopped: after the node was shut down.
         """
         peer = self._proven_peer()
-        packet = self.factory.make_packet(data, confirm=confirm)
-        remote = self._session(peer)
-        return self.factory.submit_confirmed(remote, packet) if confirm else self.factory.submit(remote, packet)
+        if not confirm:
+            for name, value in (("timeout", timeout), ("until", until)):
+                if value is not None:
+                    raise InvalidArgument(name, value, "nobody waits for a plain send; use confirm=True")
+            packet = self.factory.make_packet(data)
+            return self.factory.submit(self._session(peer), packet)
+        wait = self.factory.wait(timeout, until)
+        packet = self.factory.make_packet(data, confirm=True)
+        return self.factory.submit_confirmed(self._session(peer), packet, wait)
 
     def when_drained(self) -> Deferred[None]:
         """Return a Deferred that fires when nothing is queued or in flight any more, whatever its outcome was."""

@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 #: Seconds that nodes get for their goodbyes when the program ends without having shut them down.
 LAST_WORDS = 4.0
+#: Seconds in which a reactor that is not held up does what it is asked to do.
+ANSWER = 5.0
 #: Whoever waits looks up this often, in seconds: on some platforms Ctrl-C interrupts no longer wait.
 LOOK_UP = 0.5
 
@@ -97,10 +99,12 @@ def in_reactor_thread() -> bool:
     return _process.thread is threading.current_thread() and not _forked()
 
 
-def block_on(function: Callable[[], Deferred[T]], *, timeout: float | None) -> T:
+def block_on(function: Callable[[], Deferred[T]], *, timeout: float | None, patient: bool = False) -> T:
     """Call `function` in the reactor thread, which is started if need be, and wait for its Deferred.
 
     :param timeout: seconds after which the Deferred is cancelled; None to wait for ever.
+    :param patient: whether to wait on after that for as long as the reactor answers within :data:`ANSWER` seconds, as
+        the Deferred fires in any case then.
     :raises TimeoutError: when the Deferred did not fire in time.
     :raises LocalProtocolError: where blocking would stop an event loop, or there is no reactor to wait for.
     """
@@ -123,8 +127,9 @@ def block_on(function: Callable[[], Deferred[T]], *, timeout: float | None) -> T
 
     reactor.callFromThread(call)
     try:
-        if not wait_for(done, timeout=timeout):
-            raise TimeoutError(f"no answer within {timeout:g} s")
+        while not wait_for(done, timeout=timeout):
+            if not (patient and _answers()):
+                raise TimeoutError(f"no answer within {timeout:g} s")
     except BaseException:  # Ctrl-C, or what a signal handler raises
         reactor.callFromThread(cancel)
         raise
@@ -266,6 +271,13 @@ def _leave_sockets() -> None:
                 raw = getattr(one, "socket", None)
                 if isinstance(raw, socket.socket):
                     raw.close()
+
+
+def _answers() -> bool:
+    """Return whether the reactor gets round to what it is asked to do."""
+    answered = threading.Event()
+    default_reactor().callFromThread(answered.set)
+    return wait_for(answered, timeout=ANSWER)
 
 
 def _forked() -> bool:

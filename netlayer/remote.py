@@ -19,6 +19,7 @@ from netlayer.sansio.load import NodeLoad
 from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.selection import Decision, Probe, Refuse, Selection, Take
 from netlayer.sansio.states import State
+from netlayer.timeouts import Wait
 
 if TYPE_CHECKING:
     from netlayer.driver import Driver
@@ -95,9 +96,10 @@ class Remote:
             self._set_alarm(self.delivery.next_deadline())
         return number
 
-    def submit_confirmed(self, packet: OutgoingPacket) -> Deferred[None]:
+    def submit_confirmed(self, packet: OutgoingPacket, wait: Wait) -> Deferred[None]:
         """Queue a packet; the Deferred fires when the peer's handler has finished. Cancelling it withdraws the packet.
 
+        :param wait: how long the caller waits.
         :raises QueueFull: when this peer's queue is full.
         :raises PacketTooLarge: when the peer takes no packets of this size.
         """
@@ -108,7 +110,8 @@ class Remote:
 
         done: Deferred[None] = Deferred(cancel)
         packet.waiter = done
-        packet.wait(self._settings.delivery_timeout, self._clock.seconds(), patient=True)
+        packet.wait(wait.seconds, self._clock.seconds(), patient=wait.patient)
+        packet.until_link = wait.until_link
         self.submit(packet)
         return done
 
@@ -120,6 +123,17 @@ class Remote:
         self.delivery.fail_unwritten(error, plain=plain)
         self.settle()
         self._forget_if_idle()
+
+    def refused(self, attempts: int, reason: str) -> None:
+        """Nothing listens where the peer is dialed, and no connection of its own is on the way.
+
+        :param attempts: how many times it was dialed.
+        :param reason: what the system says about it.
+        """
+        if not self.connections:
+            self.delivery.refused(attempts, reason)
+            self.settle()
+            self._forget_if_idle()
 
     def adopt(self, other: Remote) -> None:
         """Take over what waits for `other`, which was made before it was known that this is who is meant."""

@@ -11,6 +11,7 @@ from netlayer.errors import InvalidPeer, UnknownPeer
 from netlayer.membership import Membership
 from netlayer.remote import Remote
 from netlayer.status import BroadcastReport
+from netlayer.timeouts import Until
 from netlayer.wanted import Reason, Wanted, client_endpoint
 
 __all__ = ["Sending"]
@@ -28,28 +29,32 @@ class Sending:
         self._directory = membership.directory
         self._joining = membership.joining
 
-    def send(self, peer: Any, data: Any) -> Deferred[None]:
-        """Send a packet to one peer.
+    def send(self, peer: Any, data: Any, *, timeout: float | None = None, until: Until | None = None) -> Deferred[None]:
+        """Send a packet to one peer; parameters as in :meth:`netlayer.PeerService.send`.
 
-        :param peer: ``(peer_id, host, port)``, a :class:`~netlayer.PeerInfo`, or an id alone.
         :returns: fires when the peer's handler has finished.
         :raises InvalidPeer: when `peer` is malformed, or this node itself.
         :raises UnknownPeer: when no address of it is known.
         :raises UnsupportedData: when `data` can't be carried.
+        :raises InvalidArgument: when `timeout` or `until` makes no sense.
         """
         node_id, address = parse_peer(peer)
         if node_id == self._factory.local.node_id:
             raise InvalidPeer(peer, "it is this node itself")
+        wait = self._factory.wait(timeout, until)
         packet = self._factory.make_packet(data, confirm=True)
-        return self._factory.submit_confirmed(self._reachable(node_id, address), packet)
+        return self._factory.submit_confirmed(self._reachable(node_id, address), packet, wait)
 
-    def broadcast(self, data: Any) -> Deferred[BroadcastReport]:
-        """Send a packet to all linked peers.
+    def broadcast(
+        self, data: Any, *, timeout: float | None = None, until: Until | None = None
+    ) -> Deferred[BroadcastReport]:
+        """Send a packet to all linked peers; parameters as in :meth:`netlayer.PeerService.broadcast`.
 
         :returns: fires when all of them have answered or failed.
         :raises UnsupportedData: when `data` can't be carried.
+        :raises InvalidArgument: when `timeout` or `until` makes no sense.
         """
-        confirmed = self._factory.broadcast(data)
+        confirmed = self._factory.broadcast(data, timeout=timeout, until=until)
         outcomes = DeferredList(list(confirmed.values()), consumeErrors=True)
 
         def report(results: list[tuple[bool, Any]]) -> BroadcastReport:

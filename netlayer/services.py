@@ -34,6 +34,7 @@ from netlayer.membership import Membership
 from netlayer.peer import PeerProtocol
 from netlayer.sending import Sending
 from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
+from netlayer.timeouts import Until
 from netlayer.waiters import Waiters
 from netlayer.wanted import Reason, Wanted, Where, bootstrap, configured_peer
 
@@ -189,24 +190,35 @@ class PeerService(Service):
         """Return a Deferred that fires when the service has stopped."""
         return succeed(None) if self._state == "stopped" else self._waiting.add()
 
-    def send(self, peer: Any, data: Any) -> Deferred[None]:
+    def send(self, peer: Any, data: Any, *, timeout: float | None = None, until: Until | None = None) -> Deferred[None]:
         """Send a packet to a peer, which is dialed if it is not linked.
 
         :param peer: ``(peer_id, host, port)``, a :class:`~netlayer.PeerInfo`, or an id alone.
         :param data: bytes, str, None, bool, int, float, or a list or dict of these.
+        :param timeout: seconds from the call to the receipt at most, with dialing, queueing and handling; above 0. By
+            default it is ``delivery_timeout`` of the settings.
+        :param until: ``"link"`` to end the wait earlier, as soon as the peer is not linked and nothing listens where it
+            is dialed: with PeerLost if the packet had been written, else with PeerUnreachable. The death of a worker
+            with a long job is known after a second then. By default the packet is kept for a peer that comes back.
         :returns: fires when the peer's handler has finished, fails with a :class:`~netlayer.errors.DeliveryError`, or
             with :class:`~netlayer.errors.NotStarted` before the start.
         """
-        return maybeDeferred(self._send, peer, data)
+        return maybeDeferred(self._send, peer, data, timeout, until)
 
-    def broadcast(self, data: Any) -> Deferred[BroadcastReport]:
+    def broadcast(
+        self, data: Any, *, timeout: float | None = None, until: Until | None = None
+    ) -> Deferred[BroadcastReport]:
         """Send a packet to all linked peers.
 
         :param data: bytes, str, None, bool, int, float, or a list or dict of these.
+        :param timeout: seconds that any of them is waited for at most; see :meth:`send`.
+        :param until: ``"link"`` to wait no longer for those that are not linked any more and can't be dialed; see
+            :meth:`send`.
         :returns: fires with a :class:`~netlayer.BroadcastReport` when all of them have answered or failed; fails with
-            :class:`~netlayer.errors.UnsupportedData` or :class:`~netlayer.errors.PacketTooLarge`.
+            :class:`~netlayer.errors.UnsupportedData`, :class:`~netlayer.errors.PacketTooLarge` or
+            :class:`~netlayer.errors.InvalidArgument`.
         """
-        return maybeDeferred(self._broadcast, data)
+        return maybeDeferred(self._broadcast, data, timeout, until)
 
     def get_peers(self) -> list[PeerInfo]:
         """Return the peers that are linked, in the order of their links."""
@@ -351,13 +363,13 @@ class PeerService(Service):
 
     # ---- private: sending
 
-    def _send(self, peer: Any, data: Any) -> Deferred[None]:
+    def _send(self, peer: Any, data: Any, timeout: float | None, until: Until | None) -> Deferred[None]:
         self._require_running()
-        return self._sending.send(peer, data)
+        return self._sending.send(peer, data, timeout=timeout, until=until)
 
-    def _broadcast(self, data: Any) -> Deferred[BroadcastReport]:
+    def _broadcast(self, data: Any, timeout: float | None, until: Until | None) -> Deferred[BroadcastReport]:
         self._require_running()
-        return self._sending.broadcast(data)
+        return self._sending.broadcast(data, timeout=timeout, until=until)
 
     def _require_running(self) -> None:
         if self._state in ("new", "bound"):

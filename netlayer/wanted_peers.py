@@ -28,6 +28,7 @@ class WantedPeers:
     """The wanted peers of one node.
 
     :param unreachable: is told when one attempt and all retries have failed, and with which error packets fail then.
+    :param refused: is told when nothing listens where a peer was dialed.
     :param discovered: is told when an attempt of ours ends in a link that stood before, as the peer had dialed us, and
         that was not known to lead where we dialed.
     """
@@ -38,12 +39,14 @@ class WantedPeers:
         factory: PeerFactory,
         *,
         unreachable: Callable[[Wanted, DeliveryError], None],
+        refused: Callable[[Wanted], None] = lambda wanted: None,
         discovered: Callable[[Wanted, Driver], None] = lambda wanted, link: None,
     ) -> None:
         self._reactor = reactor
         self._factory = factory
         self._settings: Settings = factory.settings
         self._unreachable = unreachable
+        self._refused = refused
         self._discovered = discovered
         self._wanted: dict[Hashable, Wanted] = {}
         self._stopped = False
@@ -66,7 +69,7 @@ class WantedPeers:
             lambda: self._dial(wanted),
             settings=self._settings,
             rng=self._factory.rng,
-            failed=lambda error: self._failed(wanted, error),
+            failed=lambda error: self._attempt_failed(wanted, error),
             believes=lambda: self._pinned(wanted) is not None,
         )
         if self._stopped:
@@ -248,6 +251,12 @@ class WantedPeers:
                 address=wanted.address,
             )
         wanted.told.clear()
+
+    def _attempt_failed(self, wanted: Wanted, error: Exception) -> None:
+        was_refused = wanted.dialer.was_refused
+        self._failed(wanted, error)
+        if was_refused:
+            self._refused(wanted)
 
     def _failed(self, wanted: Wanted, error: Exception) -> None:
         if self._given_up(wanted):

@@ -12,6 +12,7 @@ from netlayer.errors import (
     DeliveryError,
     DeliveryTimeout,
     HandlerFailed,
+    InvalidArgument,
     InvalidPeer,
     JoinRefused,
     LifeCycleError,
@@ -47,6 +48,7 @@ SENTENCES: list[tuple[NetlayerError, str]] = [
     (NodeStopped(), "this node was shut down"),
     (InvalidPeer("x", "give an id"), "'x' is not a peer to send to: give an id"),
     (InvalidPeer((1, "h"), "give an id"), "(1, 'h') is not a peer to send to: give an id"),
+    (InvalidArgument("timeout", -1, "it is above 0"), "timeout=-1 makes no sense: it is above 0"),
     (UnsupportedData("data['a']", "set is none of …"), "data['a'] can't be sent: set is none of …"),
     (PacketTooLarge(1025, 1024), "a packet of 1025 bytes is over the limit of 1024 bytes"),
     (
@@ -67,6 +69,10 @@ SENTENCES: list[tuple[NetlayerError, str]] = [
     (
         DeliveryTimeout(None, 0.5, False),
         "no receipt for the packet to the peer within 0.5 s; it was not sent and has been withdrawn",
+    ),
+    (
+        DeliveryTimeout(7, 0.0, True),
+        "the packet to peer 7, which has let its last deadlines pass, was not waited for; it may still be handled",
     ),
     (QueueFull(7, 9000, 8192), "the send queue of peer 7 is full (9000 of 8192 bytes)"),
     (QueueFull(None, 9000, 8192), "the send queue of the peer is full (9000 of 8192 bytes)"),
@@ -101,6 +107,7 @@ class SentencesTests(SynchronousTestCase):
             JoinRefused("banned", hostile, "192.0.2.7:8000"),
             HandlerFailed(7, hostile),
             Rejected("banned", hostile),
+            InvalidArgument("timeout", hostile, "no"),
             InvalidPeer(hostile, "no"),
             InvalidPeer([hostile], "no"),
         ):

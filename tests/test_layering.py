@@ -17,15 +17,15 @@ ROOT = Path(__file__).parents[1]
 
 #: Lowest first. A module imports from its own layer and from those below; the last one is for tests only.
 LAYERS = (
-    "errors config handlers addresses admission nodelog status",
+    "errors config handlers addresses admission nodelog status timeouts",
     "wire wire.frames wire.messages wire.payload wire.succession",
     "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.handshake sansio.liveness sansio.load"
     " sansio.pacing sansio.packet sansio.reservations sansio.suspects sansio.writer"
     " sansio.proof sansio.reassembly sansio.registry sansio.selection sansio.send_queue sansio.session sansio.states"
     " sansio.streams sansio.succession sansio.tickets sansio.violations",
     "interfaces stores stores.memory stores.file stores.sqlite alarm lookups waiters certificate data_directory"
-    " known_peers claims tls plaintext identity strangers acceptor attempt remote remotes handling probing driver gate"
-    " peer factory bootstrap",
+    " known_peers claims tls plaintext identity strangers acceptor attempt remote remotes broadcasting handling probing"
+    " driver gate peer factory bootstrap",
     "dialing directory joining listening membership sending wanted wanted_peers",
     "services",
     "monotonic reactor_thread logger node bootstrap_node",

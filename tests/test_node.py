@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import threading
 from typing import Any, Literal, TypeAlias
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from netlayer import BootstrapNode, BroadcastReport, DataPacket, Node, NodeStatus, PeerInfo, reactor_thread
+from netlayer import BootstrapNode, BroadcastReport, DataPacket, Node, NodeStatus, PeerInfo, Settings, reactor_thread
 from netlayer.errors import (
     AlreadyStarted,
     ConfigurationError,
     DeliveryError,
+    DeliveryTimeout,
+    InvalidArgument,
     InvalidPeer,
     LinkLost,
     ListenError,
@@ -262,6 +266,34 @@ class BlockingTests(TestCase):
             echo.shutdown()
             self.assertIsNone(node.wait())
             self.assertRaises(NodeStopped, node.send_data, 2, "late")
+
+        await deferToThread(script)
+
+    async def test_timeouts(self) -> None:
+        """The verbs block no longer than their caller has chosen, or than it takes if that is more than the default."""
+
+        def script() -> None:
+            quick = Settings(delivery_timeout=0.3, goodbye_timeout=0.1)
+            worker = Node(2, "localhost", 0, settings=quick)
+            worker.handle_data = lambda packet: deferLater(reactor, packet.data) if packet.data < 100 else Deferred()
+            worker.start_node()
+            node = Node(3, "localhost", 0, peers=[(2, "localhost", worker.port)], settings=quick)
+            node.start_node()
+            error = self.assertRaises(DeliveryTimeout, node.send_data, 2, 100, timeout=0.1)
+            self.assertEqual((error.seconds, error.written), (0.1, True))
+            error = self.assertRaises(DeliveryTimeout, node.send_data, 2, 100)
+            self.assertEqual(error.seconds, 0.3)
+            self.assertIsNone(node.send_data(2, 0.6, timeout=10.0))
+            report = node.broadcast_data(100, timeout=0.2)
+            self.assertEqual({peer: error.seconds for peer, error in report.failed.items()}, {2: 0.2})
+            self.assertEqual(node.broadcast_data(0.6, timeout=10.0, until="link").delivered, {2})
+            value: Any
+            for value in (0, "1", math.nan):
+                self.assertRaises(InvalidArgument, node.send_data, 2, 0, timeout=value)
+                self.assertRaises(InvalidArgument, node.broadcast_data, 0, timeout=value)
+                self.assertRaises(InvalidArgument, node.send_data, 2, 0, until=value)
+            for each in node, worker:
+                each.shutdown()
 
         await deferToThread(script)
 

@@ -28,9 +28,11 @@ class AdoptingTestCase(TestCase):
         self.process.thread = threading.current_thread()
         self.patch(reactor_thread, "_process", self.process)
 
-    def blocking(self, function: Callable[[], Any], *, timeout: float | None = 10.0) -> Deferred[Any]:
+    def blocking(
+        self, function: Callable[[], Any], *, timeout: float | None = 10.0, patient: bool = False
+    ) -> Deferred[Any]:
         """Call block_on() in another thread."""
-        return deferToThread(block_on, function, timeout=timeout)
+        return deferToThread(block_on, function, timeout=timeout, patient=patient)
 
 
 class BlockOnTests(AdoptingTestCase):
@@ -75,6 +77,32 @@ class BlockOnTests(AdoptingTestCase):
             await self.blocking(lambda: Deferred(lambda _: cancelled.callback(None)), timeout=0.01)
         self.assertEqual(str(caught.exception), "no answer within 0.01 s")
         await cancelled
+
+    async def test_patient(self) -> None:
+        """A patient call waits on after its time, as long as the reactor answers."""
+        later: Deferred[str] = Deferred()
+        reactor.callLater(0.1, later.callback, "later")
+        self.assertEqual(await self.blocking(lambda: later, timeout=0.001, patient=True), "later")
+
+    async def test_patience_ends(self) -> None:
+        """A patient call gives up when its time is over and the reactor is held up."""
+        self.patch(reactor_thread, "ANSWER", 0.05)
+        held, let_go = threading.Event(), threading.Event()
+
+        def hold() -> Deferred[None]:
+            held.set()
+            let_go.wait(10.0)
+            return Deferred()
+
+        def call() -> None:
+            try:
+                block_on(hold, timeout=0.01, patient=True)
+            finally:
+                let_go.set()
+
+        with self.assertRaises(TimeoutError):
+            await deferToThread(call)
+        self.assertTrue(held.is_set())
 
     async def test_cancelled(self) -> None:
         """A Deferred that somebody else cancels ends the call."""

@@ -63,6 +63,7 @@ class Delivery:
     :ivar settled: the packets that :meth:`take_settled` would return.
     :ivar queue_limit: bytes from which on packets are refused, or those of handlers from twice as many on. A peer that
         has not told its window is taken to have the same as this node.
+    :ivar missed: how many deadlines have passed since the peer's last receipt.
     :ivar can_dial: tells whether this node has an address of the peer. If not, what was never written fails when the
         session ends.
     """
@@ -86,6 +87,7 @@ class Delivery:
         self._queue = SendQueue(load)
         self.settled = self._queue.settled
         self._forget_at: float | None = now + settings.session_timeout
+        self.missed = 0
         self.queue_limit = min(settings.queue_limit // 2, settings.window)
         self._writer: PacketWriter | None = None  # of the connection in use
         self._accepts_new = False  # whether that may begin what waits in the queue
@@ -155,6 +157,7 @@ class Delivery:
         :raises RemoteProtocolError: when the receipt names a packet that was not sent.
         """
         assert self.session is not None  # receipts are legal on a link only, and a link has a session
+        self.missed = 0
         outgoing = self.session.outgoing
         if isinstance(message, Ack):
             for packet in outgoing.receipts_through(message.through):
@@ -377,6 +380,7 @@ class Delivery:
         """Forget the session: what was written without a receipt ends in PeerLost."""
         self._stop_writing()
         session, self.session = self.session, None
+        self.missed = 0
         if session is not None:
             for packet in session.outgoing.clear():
                 self._queue.settle(packet, PeerLost(self.peer_id, reason))
@@ -392,6 +396,31 @@ class Delivery:
             return error if not packet.written and (plain or packet.waiter is not None) else None
 
         self._fail_queue(judge)
+
+    def refused(self, attempts: int, reason: str) -> None:
+        """Note that nothing listens where the peer is dialed: callers that wait until the link is lost wait no more.
+
+        :param attempts: how many times the peer was dialed.
+        :param reason: what the system says about it.
+        """
+        if self._writer is not None:
+            return
+        for packet in self._until_link():
+            if packet.written:
+                error: Exception = PeerLost(self.peer_id, f"it is not linked, and a dial was refused: {reason}")
+            else:
+                error = PeerUnreachable(self.peer_id, attempts, reason)
+            self._queue.withdraw(packet, error)
+
+    @property
+    def awaits_link(self) -> bool:
+        """Whether callers wait until the link is lost, and a dial has to tell whether it is."""
+        return bool(self._until_link())
+
+    @property
+    def answers(self) -> bool:
+        """Whether the peer has not let its last two deadlines pass: if it has, a broadcast does not wait for it."""
+        return self.missed < 2
 
     def close(self, error: Exception | None = None) -> None:
         """End everything; the object is not used again."""
@@ -420,6 +449,7 @@ class Delivery:
             if later > now:
                 self._queue.postpone(packet, later)
                 continue
+            self.missed += 1
             error = DeliveryTimeout(self.peer_id, packet.waited, packet.written)
             self._queue.withdraw(packet, error)
         if self._forget_at is not None and self._forget_at <= now:
@@ -450,6 +480,10 @@ class Delivery:
             else:
                 self._queue.keep(packet)
 
+    def _until_link(self) -> list[OutgoingPacket]:
+        held = self.session.outgoing.packets() if self.session is not None else []
+        return [packet for packet in (*held, *self._queue.waiting) if packet.until_link and not packet.settled]
+
     def _stop_writing(self) -> None:
         """The connection in use is gone, or was replaced: both ends forget packets that have not come through whole."""
         self._reassembly.drop()
@@ -476,6 +510,7 @@ class Delivery:
         Unless it is what has ended the process.
         """
         cause = old.outgoing.process_ended()
+        self.missed = 0
         again = []
         for packet in old.outgoing.clear():
             packet.flags |= _REDELIVERED

@@ -26,6 +26,7 @@ class OutgoingPacket:
     :ivar deadline: the time at which the caller gives up, or None. It may be moved to a later one.
     :ivar patience: seconds that the caller goes on waiting after each sign that the packet makes progress; None if the
         deadline stands.
+    :ivar until_link: whether the caller gives up as soon as the peer is not linked and can't be dialed.
     :ivar entry: what its queue has noted of the deadline, while that can pass.
     :ivar from_handler: whether a handler sends it, which has not finished: it may use more of the queue.
     :ivar queue: the send queue that it is charged to.
@@ -63,6 +64,7 @@ class OutgoingPacket:
         "shared",
         "tag",
         "underway",
+        "until_link",
         "waiter",
         "written",
     )
@@ -86,6 +88,7 @@ class OutgoingPacket:
         self.waiter = waiter
         self.began = 0.0
         self.deadline = deadline
+        self.until_link = False
         self.entry: Deadline | None = None
         self.patience = patience
         self.shared = shared

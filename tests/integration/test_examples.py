@@ -23,6 +23,10 @@ ENDING = {
     ],
     "asyncio_threads.py": ["Node 1 received: 2: Hello from a thread"],
     "blocking_handler.py": ["The text has 5 words", "The text was handled"],
+    "dead_worker.py": [
+        "The worker is dead, and its job may be half done; known within 30 s: True",
+        "Nobody has begun the other job",
+    ],
     "hooks.py": ["Peer 3 has come", "Peer 3 says 'good evening'", "Peer 3 has gone: goodbye: shutdown"],
     "in_asyncio.py": ["Node 1 received: 2: Hello from asyncio"],
     "own_log.py": [],

@@ -31,7 +31,7 @@ class DeadlinesTests(SynchronousTestCase):
 
     def end(self, packet: OutgoingPacket) -> None:
         """Let the receipt of a packet come."""
-        self.queue.pop()
+        self.queue.take(packet)
         self.queue.settle(packet, None)
         self.queue.take_settled()
 
@@ -116,8 +116,8 @@ class DeadlinesTests(SynchronousTestCase):
 
     def test_nothing_is_left(self) -> None:
         """A caller that waits for long does not keep what is sent and handled meanwhile in memory."""
-        self.add(1e6)
-        self.queue.pop()
+        waiting = self.add(1e6)
+        self.queue.take(waiting)
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         before = tracemalloc.get_traced_memory()[0]
