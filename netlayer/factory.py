@@ -95,6 +95,9 @@ class LinkObserver:
         """Tell whether a connection leads to a bootstrap node or a peer of the node's configuration."""
         return False
 
+    def has_no_room(self, protocol: Driver) -> None:
+        """A peer is going to be refused for lack of room."""
+
     def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
         """A bootstrap node has sent records."""
 

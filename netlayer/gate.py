@@ -53,6 +53,7 @@ class Gate:
         known = factory.remotes.find_key(fingerprint)
         is_counted = known is not None and bool(known.connections)
         if not is_counted and not factory.has_room() and not factory.observer.is_configured(protocol):
+            factory.observer.has_no_room(protocol)
             protocol._reject(RejectCode.FULL, f"this node has {factory.settings.max_connections} links")
             return
         try:

@@ -230,6 +230,7 @@ class Joining:
             return None
         if not is_another:
             self._directory.learn(record)
+            self._directory.heard_of(record.node_id, factory.clock.seconds())
         if factory.remotes.is_linked(record.node_id):
             return None
         for wanted in self._wanted.of(record.node_id, record.fingerprint):

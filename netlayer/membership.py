@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from math import inf
 
 from twisted.internet.defer import CancelledError, DeferredList
 
@@ -20,6 +21,10 @@ from netlayer.wanted_peers import WantedPeers
 from netlayer.wire.messages import NetAddress, Peers, Registered
 
 __all__ = ["Membership"]
+
+#: For how many renewals of its lease a node knows of a peer that it has heard of. That is two answers of a bootstrap
+#: node, and some: it tells no more of a node that has left, and, if it has many, of others each time.
+KNOWN_FOR = 2.5
 
 
 class Membership(LinkObserver):
@@ -108,6 +113,23 @@ class Membership(LinkObserver):
         self.wanted.stop()
         self.joining.stop()
 
+    def missing(self) -> frozenset[int]:
+        """Return the ids of the peers that are known and wanted, and not linked. Bootstrap nodes are not among them."""
+        now, joining = self.factory.clock.seconds(), self.joining
+        since = now - KNOWN_FOR * self.factory.settings.lease_renewal if joining.joined else -inf
+        known = self.directory.heard_since(since)
+        known.update(peer.node_id for peer in self.factory.listed())
+        others = {link.introduction.node_id for link in self.factory.links()}
+        others.update(self.directory.bootstraps)
+        for wanted in self.wanted:
+            if wanted.node_id is None:
+                continue
+            if wanted.reason in (Reason.CONFIGURED, Reason.MET):
+                known.add(wanted.node_id)
+            elif wanted.reason is Reason.BOOTSTRAP and not wanted.is_mistaken:
+                others.add(wanted.node_id)
+        return frozenset(known - others)
+
     # ---- what the factory reports
 
     def link_ready(self, protocol: Driver) -> None:
@@ -115,6 +137,7 @@ class Membership(LinkObserver):
         said = protocol.introduction
         if not said.ephemeral and self._is_remembered(protocol):
             self.factory.claims.known_peers.learn(said.node_id, protocol.fingerprint)
+        self.directory.linked(said.node_id, is_bootstrap=protocol.is_bootstrap)
         self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
         self.wanted.linked(protocol)
         if not protocol.is_bootstrap:
@@ -166,6 +189,11 @@ class Membership(LinkObserver):
     def is_dialed(self, remote: Remote) -> bool:
         """Tell whether a peer is wanted."""
         return bool(self._dialers(remote))
+
+    def has_no_room(self, protocol: Driver) -> None:
+        """A peer is refused for lack of room: it is known, and not linked."""
+        if not protocol.is_bootstrap:
+            self.directory.heard_of(protocol.introduction.node_id, self.factory.clock.seconds())
 
     def is_configured(self, protocol: Driver) -> bool:
         """Tell whether a connection leads to a bootstrap node or a peer of the node's configuration."""

@@ -24,6 +24,7 @@ class Sending:
     """
 
     def __init__(self, membership: Membership) -> None:
+        self._membership = membership
         self._factory = membership.factory
         self._wanted = membership.wanted
         self._directory = membership.directory
@@ -55,6 +56,7 @@ class Sending:
         :raises InvalidArgument: when `timeout` or `until` makes no sense.
         """
         confirmed = self._factory.broadcast(data, timeout=timeout, until=until)
+        missed = self._membership.missing() - confirmed.keys()
         outcomes = DeferredList(list(confirmed.values()), consumeErrors=True)
 
         def report(results: list[tuple[bool, Any]]) -> BroadcastReport:
@@ -62,6 +64,7 @@ class Sending:
             return BroadcastReport(
                 delivered=frozenset(peer for peer, (done, _) in outcome if done),
                 failed={peer: failure.value for peer, (done, failure) in outcome if not done},
+                missed=missed,
             )
 
         return outcomes.addCallback(report)

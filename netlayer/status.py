@@ -86,8 +86,13 @@ class BroadcastReport:
 
     :ivar delivered: the ids of the peers whose handlers finished.
     :ivar failed: for each other peer that was linked, why not. If the broadcast was cancelled, that is CancelledError
-        for those that had not answered.
+        for those that had not answered. A peer that has let its last two deadlines pass is sent to and not waited for:
+        it stands here at once, with a DeliveryTimeout after 0 seconds, until it answers again.
+    :ivar missed: the ids of the peers that the node wants to be linked to and was not, so that they were not sent to:
+        configured ones whose ids are known, those that a bootstrap node has told of, those that are away, and those
+        that had no room. Bootstrap nodes are none of them.
     """
 
     delivered: frozenset[int]
     failed: Mapping[int, DeliveryError | CancelledError]
+    missed: frozenset[int] = frozenset()
