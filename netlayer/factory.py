@@ -48,6 +48,7 @@ from netlayer.remotes import Remotes
 from netlayer.sansio.handshake import LocalNode
 from netlayer.sansio.load import NodeLoad, SharedPayload
 from netlayer.sansio.packet import OutgoingPacket
+from netlayer.sansio.pauses import Pauses
 from netlayer.sansio.registry import REPLACED
 from netlayer.sansio.selection import CLONE_RETRY
 from netlayer.sansio.tickets import Claim
@@ -160,6 +161,7 @@ class PeerFactory(Factory):
         self.rng: random.Random = rng if rng is not None else random.SystemRandom()
         self.application: Any = None
         self.load = NodeLoad()
+        self._pauses = Pauses(self.load, limit=self.settings.node_queue_limit // 2)
         self.observer = observer if observer is not None else LinkObserver()
         self.admission = admission if admission is not None else Admission()
         self.local = LocalNode(
@@ -475,6 +477,8 @@ class PeerFactory(Factory):
             load=self.load,
             log=self.log,
             rng=self.rng,
+            pauses=self._pauses,
+            look_at_all=self.remotes.look_at_pauses,
             is_dialed=lambda remote: self.observer.is_dialed(remote),
             forget=self.remotes.forget,
         )

@@ -102,10 +102,13 @@ class PeerProtocol(Driver):
         """
 
     def sending_paused(self) -> Any:
-        """The send queue is three quarters full: stop sending for a while, or see QueueFull soon."""
+        """Stop sending to this peer for a while, or see QueueFull soon.
+
+        Its send queue is three quarters full; or all queues of the node together are, and this one holds its share.
+        """
 
     def sending_resumed(self) -> Any:
-        """The send queue is half empty again, after :meth:`sending_paused`."""
+        """Go on sending: the queues have room again, half of them at least, after :meth:`sending_paused`."""
 
     def _session(self, peer: PeerInfo) -> Remote:
         """Return the peer, or, when nothing is left of it, whoever answers for its id next."""

@@ -17,6 +17,7 @@ from netlayer.nodelog import NodeLog
 from netlayer.sansio.delivery import Delivery
 from netlayer.sansio.load import NodeLoad
 from netlayer.sansio.packet import OutgoingPacket
+from netlayer.sansio.pauses import Pauses
 from netlayer.sansio.selection import Decision, Probe, Refuse, Selection, Take
 from netlayer.sansio.states import State
 from netlayer.timeouts import Wait
@@ -32,6 +33,8 @@ class Remote:
 
     :param fingerprint: 32 bytes; None while it is unknown who answers for `node_id`.
     :param is_dialed: tells whether this node dials the peer.
+    :param pauses: whose senders pause; shared by all peers.
+    :param look_at_all: has every peer look whether its sender has to pause, or may go on.
     :param forget: called when nothing would be lost if this object were forgotten.
     :ivar link: the protocol through which packets flow, or None.
     :ivar connections: all its protocols, the link included.
@@ -48,6 +51,8 @@ class Remote:
         load: NodeLoad,
         log: NodeLog,
         rng: random.Random,
+        pauses: Pauses,
+        look_at_all: Callable[[], None],
         is_dialed: Callable[[Remote], bool],
         forget: Callable[[Remote], None],
     ) -> None:
@@ -66,7 +71,9 @@ class Remote:
         self._clock = clock
         self._log = log
         self._forget = forget
-        self._settings = settings
+        self._load = load
+        self._pauses = pauses
+        self._look_at_all = look_at_all
         self._selection: Selection[Driver] = Selection(probe_timeout=settings.probe_timeout)
         self._attached: Driver | None = None  # the connection that the delivery works with
         self._alarm = Alarm(clock, self._deadline_reached)
@@ -84,10 +91,13 @@ class Remote:
         :raises PacketTooLarge: when the peer takes no packets of this size.
         """
         number = self.delivery.submit(packet)
-        if not self.sending_paused and self.delivery.queued >= self.delivery.queue_limit * 3 // 4:
-            self.sending_paused = True
-            if self.link is not None:
-                self.link._sending_paused()
+        pauses, delivery = self._pauses, self.delivery
+        if (
+            pauses.tight
+            or self._load.queued >= pauses.pause_at
+            or (not self.sending_paused and delivery.queued >= delivery.queue_limit * 3 // 4)
+        ):
+            self._look()
         if self.link is not None:
             self.link._send_soon()
             if packet.deadline is not None:
@@ -140,6 +150,7 @@ class Remote:
         self.delivery.adopt(other.delivery)
         self._drained += other._drained
         other._drained = []
+        self._look()
         self._set_alarm(self.delivery.next_deadline())
 
     def packet_handled(self, packet: DataPacket, failure: str | None) -> None:
@@ -158,7 +169,7 @@ class Remote:
 
     def settle(self) -> None:
         """Tell whoever waits for packets that have ended."""
-        if not (self.delivery.settled or self.sending_paused or self._drained):
+        if not (self.delivery.settled or self.sending_paused or self._drained or self._pauses.tight):
             return
         unknown = []
         for packet in self.delivery.take_settled():
@@ -187,10 +198,8 @@ class Remote:
                 peer=self.node_id,
                 numbers=unknown,
             )
-        if self.sending_paused and self.delivery.queued <= self.delivery.queue_limit // 2:
-            self.sending_paused = False
-            if self.link is not None:
-                self.link._sending_resumed()
+        if self.sending_paused or self._pauses.tight:
+            self._look()
         while self._drained and not self.delivery.queued:
             drained = self._drained.pop(0)
             if not drained.called:  # cancelled
@@ -216,6 +225,7 @@ class Remote:
     def linked(self, protocol: Driver) -> None:
         """A connection was selected by both ends."""
         self._work_with(protocol)
+        self._look()  # the peer has told its limits; the application is asked as soon as it knows the link
         self.link = protocol
         self._unknown = []
 
@@ -283,7 +293,27 @@ class Remote:
         self._link_failed(NodeStopped())
         self._alarm.cancel()
 
+    def look(self) -> None:
+        """Ask the application to pause or to go on with sending to this peer, if that is due."""
+        queued, limit = self.delivery.queued, self.delivery.queue_limit
+        if self.sending_paused:
+            if self._pauses.may_resume(queued, limit):
+                self.sending_paused = False
+                if self.link is not None:
+                    self.link._sending_resumed()
+        elif self._pauses.must_pause(queued, limit):
+            self.sending_paused = True
+            if self.link is not None:
+                self.link._sending_paused()
+
     # ---- private
+
+    def _look(self) -> None:
+        """The queue has grown or shrunk."""
+        if self._pauses.look():
+            self._look_at_all()
+        else:
+            self.look()
 
     def _decide(self, decisions: list[Decision[Driver]]) -> None:
         for decision in decisions:

@@ -84,6 +84,11 @@ class Remotes:
             del self._by_id[remote.node_id]
         remote.close()
 
+    def look_at_pauses(self) -> None:
+        """Have every peer look whether its sender has to pause, or may go on."""
+        for remote in self:
+            remote.look()
+
     def close(self) -> None:
         """End all deliveries."""
         for remote in self:

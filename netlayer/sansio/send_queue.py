@@ -136,6 +136,8 @@ class SendQueue:
             return
         packet.charged = False
         self.queued -= packet.charge
+        if not self.queued:
+            self._load.filled -= 1
         if packet.shared is not None:
             packet.shared.holders -= 1
             if packet.shared.holders > 0:
@@ -198,6 +200,8 @@ class SendQueue:
 
     def _charge(self, packet: OutgoingPacket) -> None:
         packet.charged = True
+        if not self.queued:
+            self._load.filled += 1
         self.queued += packet.charge
         if packet.shared is not None:
             packet.shared.holders += 1

@@ -400,6 +400,26 @@ class HookTests(FactoryTestCase):
         await link.when_drained()
         self.assertEqual(a.application, [(2, "ready"), (2, "paused"), (2, "resumed")])
 
+    async def test_pausing_at_the_limit_of_the_node(self) -> None:
+        """With many peers it is the limit of the node that pauses, before it refuses, and lets all go on later."""
+        small = settings(queue_limit=1024 * 1024, node_queue_limit=2 * 1024 * 1024)
+        a = await self.factory(1, settings=small)
+        for number in range(2, 12):
+            await self.link(a, await self.factory(number))
+        links = a.links()
+        paused: set[int] = set()
+        while len(paused) < len(links):
+            for number, link in enumerate(links):
+                if number not in paused:
+                    link.send_packet(b"x" * 10_000)  # which is not refused
+            paused = {node_id - 2 for node_id, hook in a.application if hook == "paused"}
+        self.assertTrue(700 * 1024 < a.load.queued < 1024 * 1024)
+        for link in links:
+            await link.when_drained()
+        for node_id in range(2, 12):
+            told = [hook for node, hook in a.application if node == node_id]
+            self.assertEqual(told, ["ready", "paused", "resumed"])
+
     async def test_paused_across_links(self) -> None:
         """A queue that is nearly full when the link breaks pauses the protocol of the next link."""
         a, b = await self.pair(settings=settings(queue_limit=512 * 1024))
