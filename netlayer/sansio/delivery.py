@@ -362,6 +362,7 @@ class Delivery:
             self._queue.settle(packet, PeerLost(self.peer_id, "the peer has forgotten the session"))
         self._end_broken(session)
         writer.is_open = True
+        self.missed = min(self.missed, 1)  # it has one chance more: what has timed out need not have reached it
 
     def stop_sending(self, error: Exception) -> None:
         """Begin no further packet on this link; fail those that were not begun."""
@@ -449,7 +450,8 @@ class Delivery:
             if later > now:
                 self._queue.postpone(packet, later)
                 continue
-            self.missed += 1
+            if packet.written or self._writer is not None:  # else the peer had no chance
+                self.missed += 1
             error = DeliveryTimeout(self.peer_id, packet.waited, packet.written)
             self._queue.withdraw(packet, error)
         if self._forget_at is not None and self._forget_at <= now:

@@ -129,6 +129,21 @@ class MissedDeadlinesTests(SynchronousTestCase):
         self.miss(1)
         self.assertTrue(self.us.delivery.answers)
 
+    def test_unlinked(self) -> None:
+        """What was never sent, as there was no link, says nothing of the peer."""
+        unlink(self.us, self.them)
+        self.miss(3)
+        self.assertTrue(self.us.delivery.answers)
+
+    def test_new_link(self) -> None:
+        """A peer that is linked anew has one chance more."""
+        self.miss(2)
+        unlink(self.us, self.them)
+        link(self.us, self.them)
+        self.assertTrue(self.us.delivery.answers)
+        self.miss(1)
+        self.assertFalse(self.us.delivery.answers)
+
     def test_another_process(self) -> None:
         """A new process of the peer has missed nothing yet, nor has one whose session begins anew."""
         self.miss(2)
