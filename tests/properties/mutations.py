@@ -137,8 +137,8 @@ MUTATIONS = (
             ),
             Patch(
                 "remote.py",
-                "        self._work_with(protocol)\n        self.link = protocol\n",
-                "        self._work_with(protocol)\n        self.link = self._selection.link = protocol\n",
+                "        self.link = protocol\n        self._unknown = []\n",
+                "        self.link = self._selection.link = protocol\n        self._unknown = []\n",
             ),
             Patch("sansio/connection.py", "self._say(delivery.state(Select))", "self._say(delivery.state(Selected))"),
             Patch(
