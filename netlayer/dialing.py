@@ -2,7 +2,7 @@
 
 A coroutine of Twisted's ``ClientService`` kind would count a peer as reached when TCP stands. A dialer counts until the
 link is *ready*, so a peer that accepts and hangs up is retried ever more slowly; and so is one whose links are of no
-use, as it refuses this node when they have hardly begun.
+use, as it refuses this node when they have hardly begun, or as they don't last.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from netlayer.driver import Driver
 from netlayer.errors import LinkLost, Rejected
 from netlayer.peer import PeerProtocol
 from netlayer.sansio.backoff import BackOff
+from netlayer.sansio.flapping import Tokens
 from netlayer.waiters import Waiters
 from netlayer.wire.messages import FINAL_CODES, RejectCode
 
 __all__ = ["Dialer", "DialerState", "is_final"]
+
+#: How often within how many seconds a send may cut the wait short if the peer's links don't last: a few sends get
+#: through at once, and a steady flow of them does not wear out the path.
+WAKES, WAKES_WITHIN = 3, 60.0
 
 
 def is_final(error: Exception) -> bool:
@@ -75,12 +80,18 @@ class Dialer:
         self._timer: IDelayedCall | None = None
         self._not_before = 0.0  # as the peer has asked for with its refusal
         self._linked_at = 0.0
+        self._wakes = Tokens(count=WAKES, seconds=WAKES_WITHIN)
         self._waiting = Waiters()  # for the end of the attempt
 
     @property
     def attempts(self) -> int:
         """Failed attempts since the peer was last linked, or since somebody last sent to it."""
         return 0 if self.state is DialerState.LINKED else self._backoff.attempts
+
+    @property
+    def breaks(self) -> int:
+        """Links in a row that did not last."""
+        return self._backoff.breaks
 
     @property
     def exhausted(self) -> bool:
@@ -119,12 +130,15 @@ class Dialer:
     def wake(self) -> None:
         """Somebody sends to the peer: if the dialer waits, dial now, or as soon as the peer has asked for.
 
-        If it has given up reporting, count anew.
+        If it has given up reporting, count anew. If the peer's links don't last, that is done now and then only.
         """
         if self.exhausted:
             self._backoff.hurry()
         if self.state is DialerState.WAITING:
-            asked = self._not_before - self._clock.seconds()
+            now = self._clock.seconds()
+            asked = self._not_before - now
+            if self.breaks and not self._wakes.take(now):
+                return
             if asked > 0.0:
                 self._cancel_timer()
                 self._wait(asked)
@@ -144,20 +158,31 @@ class Dialer:
             attempt.cancel()
             self._waiting.fire()
 
-    def lost(self, failure: Exception | None = None) -> None:
+    def lost(
+        self, failure: Exception | None = None, *, broke: Exception | None = None, lasted: float | None = None
+    ) -> None:
         """The link is gone: dial again soon, both ends not at the same moment; or later, if it was of no use.
 
-        :param failure: why it was of no use: the peer has refused it, say. If that comes soon the link was but another
-            failed attempt, and those before it count on.
+        A link that did not last was but another failed attempt, and those before it count on.
+
+        :param failure: why it was of no use: the peer has refused it, say.
+        :param broke: why it has ended, unless that was on purpose.
+        :param lasted: seconds for which the peer was heard on it; by default until now.
         """
         if self.state is not DialerState.LINKED:
             return
-        if failure is None or self._clock.seconds() - self._linked_at > self._settings.backoff_cap:
+        now = self._clock.seconds()
+        is_young = (now - self._linked_at if lasted is None else lasted) <= self._settings.backoff_cap
+        if not is_young or (failure is None and broke is None):
             self._backoff.ready()
-        if failure is None:
-            self._wait(self._rng.uniform(0.0, self._settings.backoff_first))
-        else:
+        if failure is not None:
             self._retry(failure)
+        elif broke is not None and is_young:
+            self.last_error = broke
+            self._not_before = now
+            self._wait(self._backoff.broke(now))
+        else:
+            self._wait(self._rng.uniform(0.0, self._settings.backoff_first))
 
     def stop(self) -> None:
         """Give up for ever."""

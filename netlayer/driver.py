@@ -230,6 +230,11 @@ class Driver(Protocol):
         return self._connection
 
     @property
+    def lasted(self) -> float:
+        """Seconds for which the peer was heard on this link."""
+        return max(0.0, self._connection.heard_at - self.linked_at)
+
+    @property
     def queued(self) -> int:
         """Bytes to the peer that are unsent or without a receipt, overhead included."""
         return self._remote.delivery.queued if self._remote is not None else 0

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from math import inf
 
 from twisted.internet.defer import CancelledError, DeferredList
+from twisted.internet.interfaces import IDelayedCall
 
 from netlayer.addresses import Address, believed, is_link_local, literal_address
 from netlayer.dialing import Dialer
@@ -16,6 +17,7 @@ from netlayer.factory import LinkObserver, PeerFactory
 from netlayer.joining import FirstAnswer, Joining
 from netlayer.listening import Listening
 from netlayer.remote import Remote
+from netlayer.sansio.flapping import FLAPPING, LASTS, Breaks
 from netlayer.wanted import Reason, Wanted, client_endpoint
 from netlayer.wanted_peers import WantedPeers
 from netlayer.wire.messages import NetAddress, Peers, Registered
@@ -78,6 +80,8 @@ class Membership(LinkObserver):
         # Where this node was seen, and by which bootstrap node, if that is linked still; by whether it is link-local.
         self._views: dict[bool, tuple[Driver | None, str]] = {}
         self._stopped = False
+        self._breaks = Breaks()
+        self._standing: dict[Driver, IDelayedCall] = {}  # links to peers that flap, until it is known that they last
         factory.observer = self
 
     async def start(self, *, patient: bool) -> None:
@@ -112,6 +116,9 @@ class Membership(LinkObserver):
             self._first_answer.stop()
         self.wanted.stop()
         self.joining.stop()
+        for timer in self._standing.values():
+            timer.cancel()
+        self._standing.clear()
 
     def missing(self) -> frozenset[int]:
         """Return the ids of the peers that are known and wanted, and not linked. Bootstrap nodes are not among them."""
@@ -138,7 +145,10 @@ class Membership(LinkObserver):
         if not said.ephemeral and self._is_remembered(protocol):
             self.factory.claims.known_peers.learn(said.node_id, protocol.fingerprint)
         self.directory.linked(said.node_id, is_bootstrap=protocol.is_bootstrap)
-        self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
+        if not self._flaps(protocol.fingerprint):
+            self.factory.log.info("peer {peer} linked at {address}", peer=said.node_id, address=protocol.address)
+        elif not self._stopped:
+            self._standing[protocol] = self.factory.clock.callLater(LASTS, self._stands, protocol)
         self.wanted.linked(protocol)
         if not protocol.is_bootstrap:
             self.directory.learn(self.factory.dialable(protocol.record, protocol))
@@ -148,7 +158,7 @@ class Membership(LinkObserver):
     def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
         """A link is gone. A peer that did not say goodbye is wanted back."""
         record = protocol.record
-        self.factory.log.info("peer {peer} lost: {reason}", peer=record.node_id, reason=reason)
+        self._tell_lost(protocol, reason)
         unused = None if self.joining.is_registered(protocol) else reason
         self.joining.lost(protocol)
         self._views = {
@@ -157,7 +167,7 @@ class Membership(LinkObserver):
         }
         if self._stopped:
             return
-        self.wanted.lost(protocol, unused=unused)
+        self.wanted.lost(protocol, reason, unused=unused)
         met = [wanted for wanted in self.wanted.of_link(protocol) if wanted.reason is Reason.MET]
         latest = self.directory.get(record.node_id)
         lost = [self.factory.dialable(record, protocol)] if reason.goodbye is None and not met else []
@@ -205,6 +215,32 @@ class Membership(LinkObserver):
             self.joining.news_received(protocol, news)
 
     # ---- private
+
+    def _tell_lost(self, protocol: Driver, reason: LinkLost) -> None:
+        """Say that a link is lost; of a peer that flaps that is said once, until a link to it has lasted."""
+        peer, key = protocol.introduction.node_id, protocol.fingerprint
+        timer = self._standing.pop(protocol, None)
+        if timer is not None:
+            timer.cancel()
+        if reason.goodbye is not None or not self._flaps(key):
+            self.factory.log.info("peer {peer} lost: {reason}", peer=peer, reason=reason)
+        if reason.goodbye is None and self._breaks.lost(key, self.factory.clock.seconds()):
+            self.factory.log.warn(
+                "the link to peer {peer} breaks again and again: {reason}; {count} times lately",
+                peer=peer,
+                reason=reason,
+                count=FLAPPING,
+            )
+
+    def _flaps(self, fingerprint: bytes | None) -> bool:
+        return self._breaks.is_flapping(fingerprint, self.factory.clock.seconds())
+
+    def _stands(self, protocol: Driver) -> None:
+        """A link to a peer whose links did not last has lasted."""
+        del self._standing[protocol]
+        self._breaks.lasts(protocol.fingerprint)
+        peer = protocol.introduction.node_id
+        self.factory.log.info("healed: the link to peer {peer} at {address} lasts", peer=peer, address=protocol.address)
 
     def _link_ended(self, remote: Remote, reason: LinkLost) -> None:
         """See to the packets that were sent while a link ended."""

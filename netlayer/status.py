@@ -22,7 +22,8 @@ class WantedStatus:
     :ivar state: ``linked``, ``dialing``, ``waiting`` or ``stopped``; or ``mistaken``, while the node that answers at
         the address of a bootstrap node is none: that node is linked as any peer is.
     :ivar attempts: failed attempts since it was last linked.
-    :ivar last_error: why the last of them failed, or what is mistaken, or None.
+    :ivar breaks: links in a row that did not last; from 3 on the log says that they break again and again.
+    :ivar last_error: why the last attempt failed or the last link broke, or what is mistaken, or None.
     :ivar next_attempt_in: seconds until the next attempt, or None.
     """
 
@@ -30,6 +31,7 @@ class WantedStatus:
     node_id: int | None
     state: str
     attempts: int
+    breaks: int
     last_error: str | None
     next_attempt_in: float | None
 

@@ -108,6 +108,7 @@ class Wanted:
             node_id=self.node_id,
             state=state,
             attempts=dialer.attempts,
+            breaks=dialer.breaks,
             last_error=last_error,
             next_attempt_in=max(0.0, next_attempt - now) if next_attempt is not None else None,
         )

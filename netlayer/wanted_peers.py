@@ -29,6 +29,7 @@ class WantedPeers:
 
     :param unreachable: is told when one attempt and all retries have failed, and with which error packets fail then.
     :param refused: is told when nothing listens where a peer was dialed.
+    :param flaps: tells whether the links to the holder of a key break again and again, which was said then.
     :param discovered: is told when an attempt of ours ends in a link that stood before, as the peer had dialed us, and
         that was not known to lead where we dialed.
     """
@@ -41,6 +42,7 @@ class WantedPeers:
         unreachable: Callable[[Wanted, DeliveryError], None],
         refused: Callable[[Wanted], None] = lambda wanted: None,
         discovered: Callable[[Wanted, Driver], None] = lambda wanted, link: None,
+        flaps: Callable[[bytes | None], bool] = lambda fingerprint: False,
     ) -> None:
         self._reactor = reactor
         self._factory = factory
@@ -48,6 +50,7 @@ class WantedPeers:
         self._unreachable = unreachable
         self._refused = refused
         self._discovered = discovered
+        self._flaps = flaps
         self._wanted: dict[Hashable, Wanted] = {}
         self._stopped = False
 
@@ -136,17 +139,19 @@ class WantedPeers:
             wanted.address = str(addresses[0])
             wanted.endpoint = client_endpoint(self._factory.hearsay_reactor, addresses[0])
 
-    def lost(self, protocol: Driver, *, unused: LinkLost | None = None) -> None:
+    def lost(self, protocol: Driver, reason: LinkLost, *, unused: LinkLost | None = None) -> None:
         """A link is gone. A peer that was met is wanted back from now on, for as long as such peers are.
 
         One that has ended the link by a refusal is dialed as after any other refusal.
 
-        :param unused: why it is gone, if it leads to a bootstrap node that has not answered any registration on it.
+        :param reason: why it is gone.
+        :param unused: the same, if it leads to a bootstrap node that has not answered any registration on it.
         """
         for wanted in self.of_link(protocol):
             if wanted.until is not None:
                 wanted.until = self.wanted_until(ephemeral=wanted.ephemeral)
-            wanted.dialer.lost(protocol.refusal or (unused if wanted.reason is Reason.BOOTSTRAP else None))
+            failure = protocol.refusal or (unused if wanted.reason is Reason.BOOTSTRAP else None)
+            wanted.dialer.lost(failure, broke=reason if reason.goodbye is None else None, lasted=protocol.lasted)
 
     def wanted_until(self, *, ephemeral: bool) -> float:
         """Return until when a peer that is met now is wanted; one with an ephemeral key, until its lease has ended."""
@@ -241,7 +246,7 @@ class WantedPeers:
             wanted.fingerprint = protocol.fingerprint
             wanted.ephemeral = said.ephemeral or wanted.is_mistaken  # a bootstrap node there will have another key
         wanted.refused = None
-        if wanted.is_mistaken:
+        if wanted.is_mistaken or self._flaps(wanted.fingerprint):
             return
         if wanted.reported:
             self._factory.log.info(
@@ -276,7 +281,7 @@ class WantedPeers:
             self._exhausted(wanted, error, why)
         elif wanted.reported:
             self._report(wanted, error, why)
-        elif dialer.attempts <= retries:
+        elif dialer.attempts <= retries and not self._flaps(wanted.fingerprint):
             self._factory.log.warn(
                 "no link to {who} at {address}: {why}; retry {n} of {retries}",
                 who=wanted.who,

@@ -122,6 +122,37 @@ class UselessLinkTests(DialerTestCase):
         self.check(DialerState.DIALING, dials=3, timers=0)
         self.assertEqual((self.dialer.attempts, len(self.failures)), (0, 1))
 
+    def test_breaks_young(self) -> None:
+        """A link that did not last is a failed attempt, whatever it has carried; nobody is told that it has failed."""
+        broke = LinkLost("reset")
+        self.dialer.start()
+        for n in range(8):
+            self.link()
+            self.clock.advance(SETTINGS.backoff_cap / 2 if n % 2 else 60.0)
+            self.dialer.lost(broke=broke, lasted=None if n % 2 else 3.0)
+            self.assertEqual((self.dialer.breaks, self.dialer.attempts, self.dialer.last_error), (n + 1, 0, broke))
+            cap = SETTINGS.backoff_late_cap if self.clock.seconds() >= SETTINGS.backoff_late else SETTINGS.backoff_cap
+            longest = min(cap, SETTINGS.backoff_first * 2**n)
+            self.clock.advance(longest - 0.1)
+            self.check(DialerState.WAITING, dials=n + 1, timers=1)
+            self.clock.advance(0.2)
+            self.check(DialerState.DIALING, dials=n + 2, timers=0)
+        self.assertEqual(self.failures, [])
+        self.link()
+        self.clock.advance(SETTINGS.backoff_cap + 0.1)
+        self.dialer.lost(broke=broke)
+        self.assertEqual(self.dialer.breaks, 0)
+
+    def test_wakes_are_few(self) -> None:
+        """A send cuts the wait after a young link short three times in a minute."""
+        self.dialer.start()
+        for dials in (2, 3, 4, 4):
+            self.link()
+            self.dialer.lost(broke=LinkLost("reset"))
+            self.dialer.wake()
+            self.assertEqual(len(self.attempts), dials)
+        self.check(DialerState.WAITING, dials=4, timers=1)
+
     def test_former_attempt(self) -> None:
         """The outcome of an attempt whose link broke before it stood at both ends is not that of the next attempt."""
         self.dialer.start()

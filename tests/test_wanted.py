@@ -78,7 +78,7 @@ class Observer(LinkObserver):
 
     def __init__(self, wanted: WantedPeers) -> None:
         self.link_ready = wanted.linked  # type: ignore[method-assign]
-        self.link_lost = lambda protocol, reason: wanted.lost(protocol)  # type: ignore[method-assign]
+        self.link_lost = lambda protocol, reason: wanted.lost(protocol, reason)  # type: ignore[method-assign]
 
 
 class LogTests(WantedTestCase):

@@ -1,7 +1,8 @@
-"""When to try again: exponential back-off with full jitter.
+"""When to try again: exponential back-off with jitter.
 
-The formula is "full jitter" of Marc Brooker, *Exponential Backoff And Jitter* (AWS Architecture Blog, 2015). Two caps
-make a promise possible: detection, the longest wait and a handshake together stay below 30 seconds.
+The formulas are "full jitter" and, after links that broke young, "equal jitter" of Marc Brooker, *Exponential Backoff
+And Jitter* (AWS Architecture Blog, 2015). Two caps make a promise possible: detection, the longest wait and a handshake
+together stay below 30 seconds.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ __all__ = ["BackOff"]
 class BackOff:
     """The waits between the attempts to reach one peer.
 
-    :ivar attempts: failed attempts since the peer was last ready.
+    :ivar attempts: failed attempts since the peer was last linked.
+    :ivar breaks: links in a row that did not last.
     """
 
     def __init__(self, *, settings: Settings, rng: random.Random) -> None:
-        self.attempts = 0
+        self.attempts = self.breaks = 0
         self._settings = settings
         self._rng = rng
         self._outage_began: float | None = None
@@ -30,20 +32,33 @@ class BackOff:
 
         :param at_least: the peer's own wish, in seconds.
         """
-        settings = self._settings
-        if self._outage_began is None:
-            self._outage_began = now
         self.attempts += 1
-        late = now - self._outage_began >= settings.backoff_late
-        cap = settings.backoff_late_cap if late else settings.backoff_cap
-        doublings = min(self.attempts - 1, 32)
-        return max(at_least, self._rng.uniform(0.0, min(cap, settings.backoff_first * 2**doublings)))
+        return max(at_least, self._rng.uniform(0.0, self._longest(now)))
+
+    def broke(self, now: float) -> float:
+        """Count a link that did not last, and return the seconds to wait before the next attempt.
+
+        That is half the longest wait at least: both ends dial, and the shorter one of two waits counts.
+        """
+        self.attempts = 0
+        self.breaks += 1
+        longest = self._longest(now)
+        return self._rng.uniform(longest / 2, longest)
 
     def ready(self) -> None:
-        """Start anew: the peer is ready. That it merely accepted a connection is no reason."""
-        self.attempts = 0
+        """Start anew: a link has lasted, or was ended on purpose. That the peer accepted a connection is no reason."""
+        self.attempts = self.breaks = 0
         self._outage_began = None
 
     def hurry(self) -> None:
         """Begin with short waits again, though the outage goes on: somebody has sent to the peer."""
         self.attempts = 0
+
+    def _longest(self, now: float) -> float:
+        settings = self._settings
+        if self._outage_began is None:
+            self._outage_began = now
+        late = now - self._outage_began >= settings.backoff_late
+        cap = settings.backoff_late_cap if late else settings.backoff_cap
+        doublings = min(self.attempts + self.breaks - 1, 32)
+        return min(cap, settings.backoff_first * 2.0**doublings)

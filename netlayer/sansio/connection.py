@@ -64,6 +64,7 @@ class Connection:
     :ivar remote: what the other end said about itself; None before HELLO or WELCOME.
     :ivar has_refused: whether the other end was told REJECT.
     :ivar is_parting: whether a GOODBYE was said or is about to be: the session ends with this connection.
+    :ivar heard_at: when bytes of the other end came last.
     :ivar goodbye_received: the peer's GOODBYE, or None.
     """
 
@@ -76,6 +77,7 @@ class Connection:
         self.fingerprint = b""
         self.remote: RemoteNode | None = None
         self.has_refused = False
+        self.heard_at = now
         self.bytes_received = 0
         self.bytes_sent = 0
         self.packets_received = 0
@@ -220,6 +222,7 @@ class Connection:
         if self.state is State.CLOSED:
             return []
         self.bytes_received += len(data)
+        self.heard_at = now
         if self._liveness is not None:
             self._liveness.heard(now)
             if self._delivery is not None:

@@ -46,6 +46,21 @@ class BackOffTests(SynchronousTestCase):
             wait = back_off.failed(now)
             self.assertTrue(0.0 <= wait <= (10.0 if now < 120.0 else 20.0), (now, wait))
 
+    def test_broke(self) -> None:
+        """Links that did not last count like failed attempts; waits are half as long at least."""
+        back_off, now, waits = BackOff(settings=SETTINGS, rng=random.Random(1)), 0.0, []
+        for n in range(40):
+            if n % 3 == 2:
+                now += back_off.failed(now)
+            waits.append(back_off.broke(now))
+            now += waits[-1]
+        self.assertEqual((back_off.attempts, back_off.breaks), (0, 40))
+        self.assertTrue(0.25 <= waits[0] <= 0.5 <= waits[1] <= 1.0)
+        self.assertTrue(all(10.0 <= wait <= 20.0 for wait in waits[-10:]), waits)
+        back_off.ready()
+        self.assertEqual(back_off.breaks, 0)
+        self.assertLessEqual(back_off.broke(now), 0.5)
+
     def test_thousands(self) -> None:
         """An outage of any length overflows nothing."""
         back_off = BackOff(settings=SETTINGS, rng=random.Random(1))
