@@ -434,9 +434,12 @@ class Driver(Protocol):
         self.peer = PeerInfo(said.node_id, getattr(address, "host", "?"), getattr(address, "port", 0))
         self._ready, self.linked_at = True, self._clock.seconds()
         self.factory.link_ready(self)
+        was_paused = remote.sending_paused
         call_hook(self, self.peer_ready)
-        if remote.sending_paused:
+        if was_paused and remote.sending_paused:
             self._sending_paused()
+        else:  # the peer has told its limits, and what has waited for its id is in its queue now
+            remote.look()
         if self._connection.is_arbiter:
             self._link_stands()
         elif self._ready:

@@ -150,7 +150,6 @@ class Remote:
         self.delivery.adopt(other.delivery)
         self._drained += other._drained
         other._drained = []
-        self._look()
         self._set_alarm(self.delivery.next_deadline())
 
     def packet_handled(self, packet: DataPacket, failure: str | None) -> None:
@@ -225,7 +224,6 @@ class Remote:
     def linked(self, protocol: Driver) -> None:
         """A connection was selected by both ends."""
         self._work_with(protocol)
-        self._look()  # the peer has told its limits; the application is asked as soon as it knows the link
         self.link = protocol
         self._unknown = []
 

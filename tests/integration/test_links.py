@@ -432,6 +432,59 @@ class HookTests(FactoryTestCase):
         await a.links()[0].when_drained()
         self.assertEqual(a.application, [(2, "ready"), (2, "lost", None), (2, "ready"), (2, "paused"), (2, "resumed")])
 
+    async def test_paused_by_the_limits_of_the_peer(self) -> None:
+        """What has waited for a peer may be more than its small window allows: that is told with the new link."""
+        a, b = await self.factory(1), await self.factory(2, settings=settings(window=65536))
+        remote = a.remotes.with_id(2)
+        for _ in range(20):
+            a.submit(remote, a.make_packet(b"x" * 10_000))
+        self.assertFalse(remote.sending_paused)
+        await self.link(a, b)
+        await a.links()[0].when_drained()
+        self.assertEqual(a.application, [(2, "ready"), (2, "paused"), (2, "resumed")])
+
+    async def test_paused_by_what_waited_for_an_id(self) -> None:
+        """What was sent to an id before its key was known counts, and hooks come after peer_ready() all the same."""
+        a, b = await self.factory(1, settings=settings(queue_limit=512 * 1024)), await self.factory(2)
+        for _ in range(22):
+            a.submit(a.remotes.with_id(2), a.make_packet(b"x" * 10_000))
+        await self.link(a, b)
+        await a.links()[0].when_drained()
+        self.assertEqual(a.application, [(2, "ready"), (2, "paused"), (2, "resumed")])
+
+    async def test_paused_by_its_first_packets(self) -> None:
+        """A protocol that fills its queue when it is ready is asked to pause once."""
+
+        class Eager(Diary):
+            def peer_ready(self) -> None:
+                super().peer_ready()
+                for _ in range(22):
+                    self.send_packet(b"x" * 10_000)
+
+        a = await self.factory(1, protocol=Eager, settings=settings(queue_limit=512 * 1024))
+        await self.link(a, await self.factory(2))
+        await a.links()[0].when_drained()
+        self.assertEqual(a.application, [(2, "ready"), (2, "paused"), (2, "resumed")])
+
+    async def test_room_by_plain_sends(self) -> None:
+        """A peer that hangs goes on, too, when others have handled what made the node full."""
+
+        class Hung(PeerProtocol):
+            def packet_received(self, packet: DataPacket) -> Any:
+                return Deferred()
+
+        a = await self.factory(1, settings=settings(queue_limit=1024 * 1024, node_queue_limit=1024 * 1024))
+        await self.link(a, await self.factory(2, protocol=Hung, settings=settings(goodbye_timeout=0.1)))
+        for number in range(3, 9):
+            await self.link(a, await self.factory(number))
+        hung, *others = a.links()
+        for link in [hung] * 9 + others * 5:
+            link.send_packet(b"x" * 10_000)
+        self.assertEqual(a.application[-1], (2, "paused"))
+        await others[-1].when_drained()
+        await until(lambda: (2, "resumed") in a.application)
+        self.assertEqual([node for node, hook in a.application if hook == "paused"], [2])
+
     async def test_unknown(self) -> None:
         """When the session ends with the link, peer_lost() has the numbers of plain sends without a receipt."""
         reasons: list[LinkLost] = []
