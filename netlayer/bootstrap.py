@@ -25,6 +25,7 @@ from netlayer.sansio.tickets import CLOCK_TOLERANCE, MAX_SIGNERS, Claim, issue_t
 from netlayer.stores.memory import MemoryStore
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,
+    GoodbyeCode,
     Peers,
     Record,
     Register,
@@ -139,7 +140,7 @@ class BootstrapFactory(PeerFactory):
 
     def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
         """Let the lease of a lost node run out; end that of a node that said goodbye."""
-        if reason.goodbye is not None:
+        if reason.goodbye is not None and reason.goodbye != GoodbyeCode.ROOM:
             self.registry.forget(protocol.fingerprint)
         else:
             self.registry.link_lost(protocol.fingerprint, self.clock.seconds())

@@ -28,8 +28,8 @@ def send_to_all(links: Iterable[Driver], first: OutgoingPacket, wait: Wait) -> d
     confirmed: dict[int, Deferred[None]] = {}
     for link in links:
         remote = link._remote
-        if remote is None or link.is_bootstrap:
-            continue
+        if remote is None or link.is_bootstrap or link.gives_way:
+            continue  # who leaves for want of room is linked no more
         if link.is_parting:
             confirmed[remote.node_id] = fail(PeerUnreachable(remote.node_id, 0, "the link ends"))
             continue

@@ -25,7 +25,7 @@ from netlayer.sansio.flapping import Tokens
 from netlayer.waiters import Waiters
 from netlayer.wire.messages import FINAL_CODES, RejectCode
 
-__all__ = ["Dialer", "DialerState", "is_final"]
+__all__ = ["Dialer", "DialerState", "is_final", "is_full"]
 
 #: How often within how many seconds a send may cut the wait short if the peer's links don't last: a few sends get
 #: through at once, and a steady flow of them does not wear out the path.
@@ -35,6 +35,11 @@ WAKES, WAKES_WITHIN = 3, 60.0
 def is_final(error: Exception) -> bool:
     """Tell whether an attempt failed by a refusal that is meant for good."""
     return isinstance(error, Rejected) and error.code in FINAL_CODES and error.retry_after is None
+
+
+def is_full(error: Exception | None) -> bool:
+    """Return whether an attempt failed as the peer has no room."""
+    return isinstance(error, Rejected) and error.code == RejectCode.FULL
 
 
 class DialerState(Enum):
@@ -159,7 +164,12 @@ class Dialer:
             self._waiting.fire()
 
     def lost(
-        self, failure: Exception | None = None, *, broke: Exception | None = None, lasted: float | None = None
+        self,
+        failure: Exception | None = None,
+        *,
+        broke: Exception | None = None,
+        lasted: float | None = None,
+        at_least: float = 0.0,
     ) -> None:
         """The link is gone: dial again soon, both ends not at the same moment; or later, if it was of no use.
 
@@ -168,6 +178,7 @@ class Dialer:
         :param failure: why it was of no use: the peer has refused it, say.
         :param broke: why it has ended, unless that was on purpose.
         :param lasted: seconds for which the peer was heard on it; by default until now.
+        :param at_least: seconds to wait, ``refused_wait`` at most, unless somebody sends to the peer.
         """
         if self.state is not DialerState.LINKED:
             return
@@ -182,7 +193,8 @@ class Dialer:
             self._not_before = now
             self._wait(self._backoff.broke(now))
         else:
-            self._wait(self._rng.uniform(0.0, self._settings.backoff_first))
+            wait = min(at_least, self._settings.refused_wait)
+            self._wait(wait + self._rng.uniform(0.0, self._settings.backoff_first))
 
     def stop(self) -> None:
         """Give up for ever."""
@@ -246,7 +258,11 @@ class Dialer:
     def _at_least(self, error: Exception) -> float:
         if not isinstance(error, Rejected):
             return 0.0
-        if error.code == RejectCode.PROTOCOL_VIOLATION or (is_final(error) and self._believes()):
+        if (
+            error.code == RejectCode.PROTOCOL_VIOLATION
+            or (is_full(error) and error.retry_after is None)
+            or (is_final(error) and self._believes())
+        ):
             return self._settings.refused_wait
         return min(error.retry_after or 0.0, self._settings.refused_wait)
 

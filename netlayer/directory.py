@@ -14,6 +14,9 @@ T = TypeVar("T")
 
 #: Records kept at most; the ones learned longest ago are forgotten first.
 MAX_KNOWN = 4096
+#: Seconds of news in which nobody has told of a peer any more, until it is taken to be gone: ten renewals, of each of
+#: which a peer of a network of 128 is in one of two samples.
+STALE_AFTER = 300.0
 
 
 class Directory:
@@ -26,18 +29,44 @@ class Directory:
         self._records: OrderedDict[int, Record] = OrderedDict()
         self._heard: OrderedDict[int, float] = OrderedDict()  # when, the latest last
         self.bootstraps: OrderedDict[int, None] = OrderedDict()
+        self._learned: OrderedDict[int, float] = OrderedDict()  # when, by id; of those that are not known to be gone
+        self._news_at = 0.0
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Record, now: float) -> None:
         """Keep a record in place of what was known of its id before."""
         _put_last(self._records, record.node_id, record)
+        _put_last(self._learned, record.node_id, now)
+
+    def news_received(self, now: float) -> None:
+        """A bootstrap node has told of whom it lists."""
+        self._news_at = now
 
     def get(self, node_id: int) -> Record | None:
         """Return the latest record of an id, or None."""
         return self._records.get(node_id)
 
+    def current(self) -> list[Record]:
+        """Return the records of those that are taken to be in the network now, and that can be dialed.
+
+        When nothing is heard of the bootstrap nodes any more, they stay so.
+        """
+        since = self._news_at - STALE_AFTER
+        return [
+            record
+            for node_id, record in self._records.items()
+            if record.addresses and self._learned.get(node_id, -1.0) >= since
+        ]
+
+    def doubt(self, node_id: int, fingerprint: bytes | None) -> None:
+        """Take a peer to be gone until it is told of again; what is known of it stays."""
+        record = self._records.get(node_id)
+        if record is not None and record.fingerprint == fingerprint:
+            self._learned.pop(node_id, None)
+
     def forget(self, node_id: int) -> None:
         """Drop what is known of an id."""
         self._records.pop(node_id, None)
+        self._learned.pop(node_id, None)
         self._heard.pop(node_id, None)
 
     def heard_of(self, node_id: int, now: float) -> None:

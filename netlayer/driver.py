@@ -40,7 +40,18 @@ from netlayer.sansio.handshake import RemoteNode
 from netlayer.sansio.states import State
 from netlayer.sansio.succession import Succession
 from netlayer.tls import tune_socket, why_lost
-from netlayer.wire.messages import Goodbye, NetAddress, Peers, Pong, Record, Register, Registered, RejectCode
+from netlayer.wire.messages import (
+    Goodbye,
+    Links,
+    NetAddress,
+    Peers,
+    Pong,
+    Record,
+    Referral,
+    Register,
+    Registered,
+    RejectCode,
+)
 
 if TYPE_CHECKING:
     from netlayer.acceptor import AcceptedConnection
@@ -125,6 +136,7 @@ class Driver(Protocol):
             self._abort(error)
             return
         binding = self.factory.security.binding(self.transport)
+        self._connection.local = self.factory.local_on(self)  # as it is now: TLS has taken its time
         self._act(self._connection.secured(fingerprint, self.seen_at, binding))
 
     def dataReceived(self, data: bytes) -> None:
@@ -164,6 +176,13 @@ class Driver(Protocol):
         return self._attempt is not None
 
     @property
+    def expected_id(self) -> int | None:
+        """The id of the other end, as far as it is known: what it has said, or what was dialed."""
+        if self._connection.remote is not None:
+            return self._connection.remote.node_id
+        return self._attempt.expected_id if self._attempt is not None else None
+
+    @property
     def state(self) -> State:
         """Where the connection stands."""
         return self._connection.state
@@ -182,6 +201,11 @@ class Driver(Protocol):
     def is_parting(self) -> bool:
         """Whether a GOODBYE was said, or waits for a packet that was begun."""
         return self._connection.is_parting
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether this link ends for want of room, and the session does not."""
+        return self._connection.is_parting and not self._connection.ends_session
 
     @property
     def is_bootstrap(self) -> bool:
@@ -287,6 +311,8 @@ class Driver(Protocol):
     # ---- for the factory and the peer's other connections
 
     def _accept(self, remote: Remote) -> None:
+        if not self.dialed:
+            self._connection.local = self.factory.local_on(self)  # as it is now
         events = self._connection.accept(remote.delivery, self._clock.seconds())
         self._remote = remote
         remote.connections[self] = None
@@ -298,8 +324,10 @@ class Driver(Protocol):
         self._connection.select()
         self._act()
 
-    def _reject(self, code: str, text: str = "", retry_after: float | None = None) -> None:
-        self._act(self._connection.reject(code, text, retry_after))
+    def _reject(
+        self, code: str, text: str = "", retry_after: float | None = None, referrals: tuple[Referral, ...] = ()
+    ) -> None:
+        self._act(self._connection.reject(code, text, retry_after, referrals))
 
     def _abort(self, reason: Exception) -> None:
         self._act(self._connection.connection_lost(reason))
@@ -316,10 +344,10 @@ class Driver(Protocol):
         self._remote = remote  # not known here yet if nothing but TLS stood
         self._abort(LinkLost("replaced by a newer connection"))
 
-    def _goodbye(self, code: str, text: str = "") -> None:
-        self._act(self._connection.goodbye(code, text, self._clock.seconds()))
+    def _goodbye(self, code: str, text: str = "", *, retry_after: float | None = None) -> None:
+        self._act(self._connection.goodbye(code, text, self._clock.seconds(), retry_after=retry_after))
 
-    def _say(self, message: Register | Registered | Peers) -> None:
+    def _say(self, message: Register | Registered | Peers | Links) -> None:
         self._connection.say(message)
         self._act()
 
@@ -512,13 +540,15 @@ class Driver(Protocol):
             self.factory.violated(self, reason)
         elif isinstance(reason, Rejected) and not self.has_refused:
             self.refusal = reason
+            self.factory.refused(self, reason)
         self._leave_transport(abort)
         goodbye = self._connection.goodbye_received
         unknown: tuple[int, ...] = ()
         if self._remote is not None:
-            over = self._connection.is_parting
+            over = self._connection.ends_session
             unknown = self._remote.lost(self, reason=str(reason), session_over=over)
-        lost = LinkLost(str(reason), goodbye.code if goodbye is not None else None, unknown)
+        code, retry_after = (goodbye.code, goodbye.retry_after) if goodbye is not None else (None, None)
+        lost = LinkLost(str(reason), code, unknown, retry_after)
         if self._ready:
             self._ready = False
             call_hook(self, lambda: self.peer_lost(lost))

@@ -6,6 +6,8 @@ repr is that of every exception: its class and its fields in order.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 __all__ = [
@@ -339,11 +341,13 @@ class Rejected(NetlayerError):
     :ivar code: one of :class:`netlayer.wire.messages.RejectCode`.
     :ivar text: the other end's own words; show them with care.
     :ivar retry_after: seconds after which another attempt makes sense, or None if nothing was said.
+    :ivar referrals: peers that may have room, as the other end says, if it has none.
     """
 
     code: str
     text: str
     retry_after: float | None = None
+    referrals: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
         return f"rejected: {self.code} ({shown(self.text)})" if self.text else f"rejected: {self.code}"
@@ -354,14 +358,16 @@ class LinkLost(NetlayerError):
     """A connection ended; what :meth:`netlayer.PeerProtocol.peer_lost` is given.
 
     :ivar reason: why, in a few words.
-    :ivar goodbye: the code of the peer's GOODBYE, or None if it said none.
+    :ivar goodbye: the code of the peer's GOODBYE, or None if it said none. After ``room`` the session lives on.
     :ivar unknown: numbers of plain sends (:meth:`~netlayer.PeerProtocol.send_packet`) whose outcome will never be
         known, because the session ended with the connection. Empty while the session lives on.
+    :ivar retry_after: seconds after which another link makes sense, as the peer's GOODBYE has said, or None.
     """
 
     reason: str
     goodbye: str | None = None
     unknown: tuple[int, ...] = ()
+    retry_after: float | None = None
 
     def __str__(self) -> str:
         return self.reason

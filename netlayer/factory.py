@@ -32,6 +32,7 @@ from netlayer.errors import (
     ConfigurationError,
     LinkLost,
     NodeStopped,
+    Rejected,
     RemoteProtocolError,
     described,
 )
@@ -51,6 +52,7 @@ from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.pauses import Pauses
 from netlayer.sansio.registry import REPLACED
 from netlayer.sansio.selection import CLONE_RETRY
+from netlayer.sansio.states import State
 from netlayer.sansio.tickets import Claim
 from netlayer.strangers import Strangers
 from netlayer.timeouts import Until, Wait
@@ -62,6 +64,7 @@ from netlayer.wire.messages import (
     NetAddress,
     Peers,
     Record,
+    Referral,
     Register,
     Registered,
     Reject,
@@ -101,6 +104,21 @@ class LinkObserver:
 
     def news_received(self, protocol: Driver, news: Registered | Peers) -> None:
         """A bootstrap node has sent records."""
+
+    def reserved(self) -> int:
+        """Return how many places are kept for the nodes of the configuration."""
+        return 0
+
+    def refused(self, protocol: Driver, reason: Rejected) -> None:
+        """The other end of a connection has refused this node."""
+
+    def make_room(self, protocol: Driver) -> Driver | None:
+        """Part from somebody so that a connection can become a link; return whose link ends, or None if none does."""
+        return None
+
+    def referrals(self, protocol: Driver) -> tuple[Referral, ...]:
+        """Return whom somebody is referred to that this node has no room for."""
+        return ()
 
 
 class PeerFactory(Factory):
@@ -217,7 +235,7 @@ class PeerFactory(Factory):
     def local_on(self, protocol: Driver) -> LocalNode:
         """Return what this node says about itself on a connection."""
         addresses = carried(self.local.addresses, local=protocol.is_local, zone=protocol.zone)
-        return self.local if addresses == self.local.addresses else attrs.evolve(self.local, addresses=addresses)
+        return attrs.evolve(self.local, addresses=addresses, links=self.neighbour_count())
 
     def dialable(self, record: Record, source: Driver) -> Record:
         """Return a record with those of its addresses that this node dials on the word of `source`.
@@ -335,9 +353,27 @@ class PeerFactory(Factory):
         """Return who is linked, bootstraps left out, oldest link first."""
         return [link.peer for link in self.links() if link.peer is not None and not link.is_bootstrap]
 
+    def neighbour_count(self) -> int:
+        """Return how many peers are linked, bootstraps left out."""
+        return sum(link.is_link and not link.is_bootstrap for link in self._connections)
+
+    def remotes_connected(self) -> dict[Remote, Driver]:
+        """Return the peers that are linked or on their way to it, each with one of its connections."""
+        connected: dict[Remote, Driver] = {}
+        for protocol in self._connections:
+            remote = protocol._remote
+            if remote is not None and protocol.state is not State.CLOSED:
+                connected[remote] = remote.link or protocol
+        return connected
+
+    def reserved(self) -> int:
+        """Return how many places are kept for the nodes of the configuration."""
+        return self.observer.reserved()
+
     def has_room(self) -> bool:
-        """Tell whether another peer may be accepted; those on their way to a link count."""
-        return len({other._remote for other in self._connections} - {None}) < self.settings.max_connections
+        """Return whether a peer may be accepted that is not configured; those on their way to a link count."""
+        taken = sum(not self.observer.is_configured(each) for each in self.remotes_connected().values())
+        return taken < self.settings.max_connections - self.reserved()
 
     def stop(self) -> Deferred[None]:
         """Say goodbye on every link, close everything else, and end all deliveries.
@@ -426,6 +462,11 @@ class PeerFactory(Factory):
     def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
         """A link is gone."""
         self.observer.link_lost(protocol, reason)
+        self._gate.link_lost(protocol)
+
+    def refused(self, protocol: Driver, reason: Rejected) -> None:
+        """The other end of a connection has refused this node."""
+        self.observer.refused(protocol, reason)
 
     def attempt_failed(self, protocol: Driver, reason: Exception) -> None:
         """A connection ended before it was the link."""

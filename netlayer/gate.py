@@ -29,6 +29,7 @@ class Gate:
     def __init__(self, factory: PeerFactory, strangers: Strangers) -> None:
         self._factory = factory
         self._strangers = strangers
+        self._awaiting: dict[Driver, Driver] = {}  # who takes whose place when its link has ended
 
     def judge(self, protocol: Driver) -> None:
         """Accept or reject who has introduced itself, now, or when the holder of its id was asked."""
@@ -54,7 +55,7 @@ class Gate:
         is_counted = known is not None and bool(known.connections)
         if not is_counted and not factory.has_room() and not factory.observer.is_configured(protocol):
             factory.observer.has_no_room(protocol)
-            protocol._reject(RejectCode.FULL, f"this node has {factory.settings.max_connections} links")
+            self._find_room(protocol)
             return
         try:
             claim = factory.claims.judge(protocol.record, protocol.succession)
@@ -104,7 +105,23 @@ class Gate:
         self._refuse_id(protocol, holder.link)
         return True
 
+    def link_lost(self, protocol: Driver) -> None:
+        """A link is gone; whoever waits for its place is judged again."""
+        waiting = self._awaiting.pop(protocol, None)
+        if waiting is not None and waiting.state is State.JUDGING:
+            self.judge(waiting)
+
     # ---- private
+
+    def _find_room(self, protocol: Driver) -> None:
+        """Have somebody else leave for a connection, or refuse it and say who may have room."""
+        factory = self._factory
+        leaving = factory.observer.make_room(protocol)
+        if leaving is not None and leaving.is_link:
+            self._awaiting[leaving] = protocol
+            return
+        text = f"this node has {factory.settings.max_connections} links"
+        protocol._reject(RejectCode.FULL, text, referrals=factory.observer.referrals(protocol))
 
     def _accept(self, protocol: Driver) -> None:
         protocol._accept(self._factory.remotes.with_key(protocol.fingerprint, protocol.introduction.node_id))

@@ -8,7 +8,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 
 from netlayer.addresses import Address
-from netlayer.dialing import DialerState
 from netlayer.directory import Directory
 from netlayer.driver import Driver
 from netlayer.errors import NodeStopped, RemoteProtocolError
@@ -62,6 +61,7 @@ class FirstAnswer:
 class Joining:
     """Registers at every bootstrap node that is linked, and links the peers that they tell of.
 
+    :param seek: dials those peers for whom there is room, and returns them.
     :param answered: is called with the peers to be linked, each time a bootstrap node has answered.
     :param silent: is told of a bootstrap node that is linked and has not answered in time.
     :param seen_at: is told by which bootstrap node this node is seen, and by which address; returns whether this node
@@ -74,6 +74,7 @@ class Joining:
         wanted: WantedPeers,
         directory: Directory,
         *,
+        seek: Callable[[], list[Wanted]],
         answered: Callable[[list[Wanted]], None],
         silent: Callable[[Driver], None],
         seen_at: Callable[[Driver, str], bool],
@@ -82,6 +83,7 @@ class Joining:
         self._seen_at = seen_at
         self._wanted = wanted
         self._directory = directory
+        self._seek = seek
         self._answered = answered
         self._silent = silent
         self._registered: set[Driver] = set()  # the bootstraps that list this node
@@ -120,6 +122,9 @@ class Joining:
         self._factory.records_received(bootstrap, news.records)
         records = [self._factory.dialable(record, bootstrap) for record in news.records]
         wanted = [wanted for record in records if (wanted := self._learn(record)) is not None]
+        if isinstance(news, Registered):
+            self._directory.news_received(self._factory.clock.seconds())
+        wanted += self._seek()
         if isinstance(news, Registered):
             self._renew_later(bootstrap)
             is_news = news.observed is not None and self._seen_at(bootstrap, news.observed.host)
@@ -229,7 +234,7 @@ class Joining:
             factory.claims.known_peers.contradicts(record.node_id, record.fingerprint)  # which is said in the log
             return None
         if not is_another:
-            self._directory.learn(record)
+            self._directory.learn(record, factory.clock.seconds())
             self._directory.heard_of(record.node_id, factory.clock.seconds())
         if factory.remotes.is_linked(record.node_id):
             return None
@@ -245,10 +250,8 @@ class Joining:
                 return wanted
             elif wanted.reason is not Reason.ASKED:  # whoever has asked may have had enough before it is linked
                 return wanted
-        on_their_way = sum(w.dialer.state is not DialerState.LINKED and not w.is_away for w in self._wanted)
-        if len(factory.links()) + on_their_way >= factory.settings.max_connections:
-            return None
-        return self.want_met(record)
+        is_sought = not is_another and factory.role == "peer"  # as all that are in the directory
+        return self.want_met(record) if not is_sought and factory.has_room() else None
 
     def _may_have_replaced(self, claim: Claim) -> bool:
         """Tell whether it is worth a dial to see if a key has taken the place of the one that is known with its id."""

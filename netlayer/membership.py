@@ -9,18 +9,19 @@ from twisted.internet.defer import CancelledError, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 
 from netlayer.addresses import Address, believed, is_link_local, literal_address
-from netlayer.dialing import Dialer
+from netlayer.dialing import Dialer, is_full
 from netlayer.directory import Directory
 from netlayer.driver import Driver
-from netlayer.errors import DeliveryError, LinkLost, PeerUnreachable
+from netlayer.errors import DeliveryError, LinkLost, PeerUnreachable, Rejected
 from netlayer.factory import LinkObserver, PeerFactory
 from netlayer.joining import FirstAnswer, Joining
 from netlayer.listening import Listening
 from netlayer.remote import Remote
 from netlayer.sansio.flapping import FLAPPING, LASTS, Breaks
+from netlayer.seeking import Seeking
 from netlayer.wanted import Reason, Wanted, client_endpoint
 from netlayer.wanted_peers import WantedPeers
-from netlayer.wire.messages import NetAddress, Peers, Registered
+from netlayer.wire.messages import GoodbyeCode, NetAddress, Peers, Referral, Registered
 
 __all__ = ["Membership"]
 
@@ -41,6 +42,7 @@ class Membership(LinkObserver):
     :ivar wanted: whom this node dials.
     :ivar directory: the peers that it knows of.
     :ivar joining: its registrations.
+    :ivar seeking: what becomes of the peers for which there is no room.
     :ivar redials_met: whether peers that were linked once are dialed when their links are lost.
     """
 
@@ -66,10 +68,12 @@ class Membership(LinkObserver):
             factory,
             self.wanted,
             self.directory,
+            seek=lambda: self.seeking.look(),
             answered=self._bootstrap_answered,
             silent=self._bootstrap_silent,
             seen_at=self._seen_at,
         )
+        self.seeking = Seeking(factory, self.wanted, self.directory, want=self.joining.want_met)
         # Nodes dial their bootstrap nodes, for ever: those need not dial back.
         self.redials_met = factory.role != "bootstrap"
         self._bootstraps = bootstraps
@@ -116,6 +120,7 @@ class Membership(LinkObserver):
             self._first_answer.stop()
         self.wanted.stop()
         self.joining.stop()
+        self.seeking.stop()
         for timer in self._standing.values():
             timer.cancel()
         self._standing.clear()
@@ -126,7 +131,10 @@ class Membership(LinkObserver):
         since = now - KNOWN_FOR * self.factory.settings.lease_renewal if joining.joined else -inf
         known = self.directory.heard_since(since)
         known.update(peer.node_id for peer in self.factory.listed())
-        others = {link.introduction.node_id for link in self.factory.links()}
+        known.update(self.seeking.unlinked())
+        links = self.factory.links()
+        others = {link.introduction.node_id for link in links if not link.gives_way}
+        known.update(link.introduction.node_id for link in links if link.gives_way)
         others.update(self.directory.bootstraps)
         for wanted in self.wanted:
             if wanted.node_id is None:
@@ -151,7 +159,8 @@ class Membership(LinkObserver):
             self._standing[protocol] = self.factory.clock.callLater(LASTS, self._stands, protocol)
         self.wanted.linked(protocol)
         if not protocol.is_bootstrap:
-            self.directory.learn(self.factory.dialable(protocol.record, protocol))
+            self.directory.learn(self.factory.dialable(protocol.record, protocol), self.factory.clock.seconds())
+        self.seeking.linked(protocol)
         for wanted in self.wanted.of_link(protocol):
             self._discovered(wanted, protocol)
 
@@ -167,13 +176,14 @@ class Membership(LinkObserver):
         }
         if self._stopped:
             return
-        self.wanted.lost(protocol, reason, unused=unused)
+        self.seeking.lost(protocol, reason)
+        self.wanted.lost(protocol, reason, unused=unused, retry_after=reason.retry_after)
         met = [wanted for wanted in self.wanted.of_link(protocol) if wanted.reason is Reason.MET]
         latest = self.directory.get(record.node_id)
         lost = [self.factory.dialable(record, protocol)] if reason.goodbye is None and not met else []
         if latest is not None and latest.fingerprint != record.fingerprint:
             lost.append(latest)  # we were told of it while the old link seemed to stand
-        elif reason.goodbye is not None:
+        elif reason.goodbye is not None and reason.goodbye != GoodbyeCode.ROOM:
             self.directory.forget(record.node_id)
         if reason.goodbye is not None:
             for wanted in met:
@@ -190,6 +200,14 @@ class Membership(LinkObserver):
     def packets_wait(self, remote: Remote) -> None:
         """Somebody sends to a peer that has no link."""
         dialers = self._dialers(remote)
+        if not dialers:
+            refusal = self.seeking.refusal(remote.node_id, remote.fingerprint)
+            record = self.directory.get(remote.node_id)
+            if refusal is not None:
+                remote.fail_unwritten(refusal)
+            elif record is not None and remote.fingerprint in (None, record.fingerprint):
+                _ = self.joining.want_met(record)
+            return
         for dialer in dialers:
             dialer.wake()
         refusals = [dialer.refusal for dialer in dialers]
@@ -213,6 +231,22 @@ class Membership(LinkObserver):
         """A bootstrap node has sent records."""
         if not self._stopped:
             self.joining.news_received(protocol, news)
+
+    def reserved(self) -> int:
+        """Return how many places are kept for the nodes of the configuration."""
+        return self.wanted.configured_count()
+
+    def refused(self, protocol: Driver, reason: Rejected) -> None:
+        """The other end of a connection has refused this node."""
+        self.seeking.refused(protocol, reason)
+
+    def make_room(self, protocol: Driver) -> Driver | None:
+        """Part from somebody so that a connection can become a link; return whose link ends, or None if none does."""
+        return self.seeking.make_room(protocol) if not self._stopped else None
+
+    def referrals(self, protocol: Driver) -> tuple[Referral, ...]:
+        """Return whom somebody is referred to that this node has no room for."""
+        return self.seeking.referrals(protocol)
 
     # ---- private
 
@@ -248,8 +282,8 @@ class Membership(LinkObserver):
         if not (dialers or remote.connections or remote.delivery.session):
             error = PeerUnreachable(remote.node_id, 0, str(reason))
             remote.fail_unwritten(error, plain=False)  # nobody waits for the others, and the peer may come back
-        elif remote.delivery.queued and any(dialer.exhausted for dialer in dialers):
-            self.packets_wait(remote)  # we had given up to dial before
+        elif remote.delivery.queued and (not dialers or any(dialer.exhausted for dialer in dialers)):
+            self.packets_wait(remote)  # the peer is not dialed otherwise, or we had given up to dial before
 
     def _ask_for(self, node_id: int) -> None:
         """Dial a peer that would not be dialed otherwise, as long as somebody sends to it."""
@@ -325,6 +359,9 @@ class Membership(LinkObserver):
             others = self.wanted.of(remote.node_id, remote.fingerprint)
             if not any(other.may_answer for other in others if other is not wanted):
                 remote.fail_unwritten(error)
+        is_gone = wanted.reason is Reason.MET and wanted not in self.wanted and not is_full(wanted.dialer.last_error)
+        if is_gone and wanted.node_id is not None:
+            self.directory.doubt(wanted.node_id, wanted.fingerprint)
         self._give_up(wanted)
 
     def _peer_refused(self, wanted: Wanted) -> None:

@@ -29,6 +29,7 @@ class Sending:
         self._wanted = membership.wanted
         self._directory = membership.directory
         self._joining = membership.joining
+        self._seeking = membership.seeking
 
     def send(self, peer: Any, data: Any, *, timeout: float | None = None, until: Until | None = None) -> Deferred[None]:
         """Send a packet to one peer; parameters as in :meth:`netlayer.PeerService.send`.
@@ -36,6 +37,7 @@ class Sending:
         :returns: fires when the peer's handler has finished.
         :raises InvalidPeer: when `peer` is malformed, or this node itself.
         :raises UnknownPeer: when no address of it is known.
+        :raises PeerUnreachable: when it has just refused this node, as it has no room.
         :raises UnsupportedData: when `data` can't be carried.
         :raises InvalidArgument: when `timeout` or `until` makes no sense.
         """
@@ -75,6 +77,9 @@ class Sending:
         if remote is not None and remote.link is not None and not remote.link.is_parting:
             return remote
         wanted = self._wanted.of(node_id, remote.fingerprint if remote is not None else None)
+        refusal = self._seeking.refusal(node_id, remote.fingerprint if remote is not None else None)
+        if refusal is not None and not wanted:
+            raise refusal
         is_leaving = remote is not None and remote.link is not None  # whom nobody has configured is not wanted then
         record = self._directory.get(node_id)
         if not wanted and record is not None and record.addresses:

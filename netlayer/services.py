@@ -224,6 +224,10 @@ class PeerService(Service):
         """Return the peers that are linked, in the order of their links."""
         return self.factory.peers()
 
+    def unlinked_peers(self) -> list[int]:
+        """Return the ids of the peers that are known and not linked for want of room, here or there."""
+        return self._membership.seeking.unlinked()
+
     def when_joined(self) -> Deferred[None]:
         """Return a Deferred that fires as soon as this node is registered with a bootstrap node."""
         return self._membership.joining.when_joined()
@@ -243,6 +247,7 @@ class PeerService(Service):
             bootstraps=tuple(w.status(now) for w in everybody if w.reason is Reason.BOOTSTRAP),
             wanted=tuple(w.status(now) for w in everybody if w.reason is not Reason.BOOTSTRAP),
             links=tuple(self._link_status(link, now) for link in self.factory.links()),
+            room=self._membership.seeking.status,
         )
 
     @property

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 from netlayer.addresses import PeerInfo
 from netlayer.errors import DeliveryError
 
-__all__ = ["BroadcastReport", "LinkStatus", "NodeStatus", "WantedStatus"]
+__all__ = ["BroadcastReport", "LinkStatus", "NodeStatus", "RoomStatus", "WantedStatus"]
 
 
 @attrs.frozen(kw_only=True)
@@ -60,6 +60,23 @@ class LinkStatus:
 
 
 @attrs.frozen(kw_only=True)
+class RoomStatus:
+    """How much of its network a node is linked to that has no room for all of it, or whose peers have none.
+
+    ``str()`` of it is the sentence that the log has.
+
+    :ivar linked: how many peers are linked, bootstraps left out.
+    :ivar known: how many are known, those included.
+    """
+
+    linked: int
+    known: int
+
+    def __str__(self) -> str:
+        return f"full: linked to {self.linked} of {self.known} known peers"
+
+
+@attrs.frozen(kw_only=True)
 class NodeStatus:
     """The whole situation of a node.
 
@@ -69,6 +86,7 @@ class NodeStatus:
     :ivar listening: the ``host:port`` that the node listens at, or None.
     :ivar advertised: the addresses that others are told.
     :ivar joined: whether the node is registered with a bootstrap node that is linked.
+    :ivar room: how many of the known peers are linked, while others are not for lack of room; None if there is room.
     """
 
     node_id: int
@@ -80,6 +98,7 @@ class NodeStatus:
     bootstraps: tuple[WantedStatus, ...]
     wanted: tuple[WantedStatus, ...]
     links: tuple[LinkStatus, ...]
+    room: RoomStatus | None
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from netlayer.addresses import Address
 from netlayer.config import Settings
-from netlayer.dialing import Dialer, DialerState, is_final
+from netlayer.dialing import Dialer, DialerState, is_final, is_full
 from netlayer.driver import Driver
 from netlayer.errors import DeliveryError, JoinRefused, LinkLost, PeerIdentityMismatch, PeerUnreachable, Rejected, shown
 from netlayer.factory import PeerFactory
@@ -109,6 +109,11 @@ class WantedPeers:
             for wanted in self._wanted.values()
         )
 
+    def configured_count(self) -> int:
+        """Return how many nodes of the configuration there are, as far as is known that two of them are one."""
+        configured = [w for w in self._wanted.values() if w.reason in (Reason.BOOTSTRAP, Reason.CONFIGURED)]
+        return len({wanted.fingerprint or id(wanted) for wanted in configured})
+
     def drop(self, wanted: Wanted) -> None:
         """Want a peer no longer."""
         for key in [key for key, other in self._wanted.items() if other is wanted]:
@@ -139,19 +144,32 @@ class WantedPeers:
             wanted.address = str(addresses[0])
             wanted.endpoint = client_endpoint(self._factory.hearsay_reactor, addresses[0])
 
-    def lost(self, protocol: Driver, reason: LinkLost, *, unused: LinkLost | None = None) -> None:
+    def lost(
+        self,
+        protocol: Driver,
+        reason: LinkLost,
+        *,
+        unused: LinkLost | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         """A link is gone. A peer that was met is wanted back from now on, for as long as such peers are.
 
         One that has ended the link by a refusal is dialed as after any other refusal.
 
         :param reason: why it is gone.
         :param unused: the same, if it leads to a bootstrap node that has not answered any registration on it.
+        :param retry_after: seconds after which it makes sense to dial it again, as it has said.
         """
         for wanted in self.of_link(protocol):
             if wanted.until is not None:
                 wanted.until = self.wanted_until(ephemeral=wanted.ephemeral)
             failure = protocol.refusal or (unused if wanted.reason is Reason.BOOTSTRAP else None)
-            wanted.dialer.lost(failure, broke=reason if reason.goodbye is None else None, lasted=protocol.lasted)
+            wanted.dialer.lost(
+                failure,
+                broke=reason if reason.goodbye is None else None,
+                lasted=protocol.lasted,
+                at_least=retry_after or 0.0,
+            )
 
     def wanted_until(self, *, ephemeral: bool) -> float:
         """Return until when a peer that is met now is wanted; one with an ephemeral key, until its lease has ended."""
@@ -266,6 +284,10 @@ class WantedPeers:
     def _failed(self, wanted: Wanted, error: Exception) -> None:
         if self._given_up(wanted):
             return
+        if wanted.reason is Reason.MET and is_full(error):
+            self.drop(wanted)  # others are dialed instead, and this one after a while
+            self._unreachable(wanted, PeerUnreachable(wanted.node_id, wanted.dialer.attempts, str(error)))
+            return
         if isinstance(error, PeerIdentityMismatch) and self._is_contradicted(wanted):
             self.drop(wanted)
             return
@@ -275,7 +297,11 @@ class WantedPeers:
             wanted.refused = None
         if isinstance(error, Rejected) and is_final(error):
             wanted.refused = JoinRefused(error.code, error.text, wanted.address)
-        final = is_final(error) or (isinstance(error, PeerIdentityMismatch) and wanted.reason is Reason.ASKED)
+        final = (
+            is_final(error)
+            or is_full(error)
+            or (isinstance(error, PeerIdentityMismatch) and wanted.reason is Reason.ASKED)
+        )
         stopped = dialer.state is DialerState.STOPPED
         if stopped or final or dialer.attempts == retries + 1:
             self._exhausted(wanted, error, why)

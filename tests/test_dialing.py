@@ -390,7 +390,8 @@ class RefusalTests(DialerTestCase):
         self.assertEqual(self.wait_after(Rejected(RejectCode.FULL, "", 7.0)), 7.0)
         self.assertEqual(self.wait_after(Rejected(RejectCode.FULL, "", 1e9)), 60.0)
         self.assertEqual(self.wait_after(Rejected(RejectCode.ID_TAKEN, "", 2.0)), 2.0)
-        for code in (RejectCode.FULL, RejectCode.SHUTTING_DOWN, RejectCode.DUPLICATE, "something-new"):
+        self.assertEqual(self.wait_after(Rejected(RejectCode.FULL, "")), 60.0)
+        for code in (RejectCode.SHUTTING_DOWN, RejectCode.DUPLICATE, "something-new"):
             self.assertEqual(self.wait_after(Rejected(code, "")), 1.0)
 
     def test_final(self) -> None:

@@ -188,7 +188,7 @@ class LogTests(WantedTestCase):
     def test_hostile_text(self) -> None:
         """What a stranger says in its refusal is escaped and cut."""
         _, endpoint = self.add(Reason.CONFIGURED, expected_id=2)
-        endpoint.fail(Rejected("full", "\x1b[31m" + "x" * 1000))
+        endpoint.fail(Rejected("not-ready", "\x1b[31m" + "x" * 1000))
         (warning,) = self.logged("warn")
         self.assertNotIn("\x1b", warning)
         self.assertLess(len(warning), 400)

@@ -25,7 +25,9 @@ from netlayer.wire.messages import (
     Feature,
     Go,
     Goodbye,
+    GoodbyeCode,
     Hello,
+    Links,
     Message,
     MessageType,
     Nack,
@@ -33,6 +35,7 @@ from netlayer.wire.messages import (
     Peers,
     Ping,
     Pong,
+    Referral,
     Register,
     Registered,
     Reject,
@@ -63,8 +66,10 @@ class Connection:
     :param expected_id: the node id that was dialed, if one was.
     :ivar remote: what the other end said about itself; None before HELLO or WELCOME.
     :ivar has_refused: whether the other end was told REJECT.
-    :ivar is_parting: whether a GOODBYE was said or is about to be: the session ends with this connection.
     :ivar heard_at: when bytes of the other end came last.
+    :ivar is_parting: whether a GOODBYE was said or is about to be.
+    :ivar others: how many neighbours the other end has besides this node, as it has told last; None if it has not.
+    :ivar used_at: when packets or receipts have come last, on the link; 0.0 before that.
     :ivar goodbye_received: the peer's GOODBYE, or None.
     """
 
@@ -83,6 +88,8 @@ class Connection:
         self.packets_received = 0
         self.packets_sent = 0
         self.goodbye_received: Goodbye | None = None
+        self.others: int | None = None
+        self.used_at = 0.0
         self._settings = settings
         self._lazy_bytes = min(settings.receipt_bytes, settings.window // 4)  # that are handled and have no receipt
         self._expected_id = expected_id
@@ -156,12 +163,14 @@ class Connection:
         self._frames.limit = self.local.max_frame
         return self._take_frames(now)
 
-    def reject(self, code: str, text: str = "", retry_after: float | None = None) -> list[Event]:
+    def reject(
+        self, code: str, text: str = "", retry_after: float | None = None, referrals: tuple[Referral, ...] = ()
+    ) -> list[Event]:
         """Refuse the other end and close."""
         if self.state is State.CLOSED:
             return []
         if self.state not in (State.SECURING, State.AWAITING_WELCOME):  # there, the other end is not listening yet
-            self._say(Reject(code, text, retry_after))
+            self._say(Reject(code, text, retry_after, referrals))
             self.has_refused = True
         return self._close(Rejected(code, text, retry_after))
 
@@ -178,21 +187,30 @@ class Connection:
         self._say(ping)
         return ping.opaque
 
-    def say(self, message: Register | Registered | Peers) -> None:
-        """Send a message between a node and a bootstrap; without effect when the link is ending."""
+    def say(self, message: Register | Registered | Peers | Links) -> None:
+        """Send what is said on a link besides packets; without effect when the link is ending."""
         if self.state is State.LINKED:
             self._say(message)
 
-    def goodbye(self, code: str, text: str, now: float) -> list[Event]:
+    def goodbye(self, code: str, text: str, now: float, *, retry_after: float | None = None) -> list[Event]:
         """Begin the end: no new packets, and receipts for those in flight. Before the link stands, just close.
 
         Once we have said SELECT it may stand at the other end: then SELECTED is awaited, so that GOODBYE can be said.
         """
         if self.state in CARRIES or self.state is State.SELECTING:
-            if self._farewell is None:
-                self._leave(Goodbye(code, text), now)
+            unsaid = self.state in (State.LINKED, State.SELECTING)
+            if self._farewell is None or (unsaid and self._farewell.code == GoodbyeCode.ROOM):
+                self._leave(Goodbye(code, text, retry_after), now)
             return self._part()
         return self.reject(RejectCode.SHUTTING_DOWN, text)
+
+    @property
+    def ends_session(self) -> bool:
+        """Whether the session ends with this connection: a GOODBYE ends it, unless both ends only want the room."""
+        said, received = self._farewell, self.goodbye_received
+        return said is not None and (
+            said.code != GoodbyeCode.ROOM or (received is not None and received.code != GoodbyeCode.ROOM)
+        )
 
     def packet_handled(self, packet: DataPacket, failure: str | None, now: float) -> list[Event]:
         """The handler of a packet finished; its receipt goes out on whichever link there is.
@@ -326,6 +344,7 @@ class Connection:
                     packet = self._data(body, last=kind == _DATA, now=now)
                     if packet is not None:
                         self.packets_received += 1
+                        self.used_at = now
                         events.append(packet)
                     continue
                 message = decode_message(kind, body)
@@ -351,6 +370,7 @@ class Connection:
         match message:
             case Ack() | Done() | Nack():
                 assert self._delivery is not None
+                self.used_at = now
                 self._delivery.receipt_received(message)
                 return self._part() if self.is_parting else []
             case Ping():
@@ -379,7 +399,7 @@ class Connection:
             case Select():
                 return self._selected(message, now)
             case Reject():
-                return self._close(Rejected(message.code, message.text, message.retry_after))
+                return self._close(Rejected(message.code, message.text, message.retry_after, message.referrals))
             case Goodbye():
                 return self._goodbye(message, now)
             case Register():
@@ -388,6 +408,8 @@ class Connection:
             case Registered() | Peers():
                 self._require_bootstrap(message)
                 return [message]
+            case Links():
+                self.others = max(0, message.links - 1)
         return []
 
     def _data(self, body: bytes, *, last: bool, now: float) -> DataPacket | None:
@@ -399,6 +421,7 @@ class Connection:
     def _introduced(self, message: Hello | Welcome, refusal: Reject | None) -> list[Event]:
         self.state = State.JUDGING
         self.remote = RemoteNode.from_message(message)
+        self.others = self.remote.links
         if refusal is not None:
             return self.reject(refusal.code, refusal.text, refusal.retry_after)
         return [Introduced(self.remote)]
@@ -489,7 +512,10 @@ class Connection:
         self._farewell, self.is_parting = farewell, True
         farewell_over = now + self._settings.goodbye_timeout
         self._deadline = farewell_over if self._deadline is None else min(farewell_over, self._deadline)
-        self._delivery.stop_sending(PeerUnreachable(self.remote.node_id, 0, f"the link ends: {farewell.code}"))
+        if farewell.code == GoodbyeCode.ROOM:
+            self._delivery.pause_sending()
+        else:
+            self._delivery.stop_sending(PeerUnreachable(self.remote.node_id, 0, f"the link ends: {farewell.code}"))
 
     def _part(self) -> list[Event]:
         """Take the next step of a farewell, if one is under way.

@@ -306,6 +306,11 @@ class Delivery:
             return None
         return Arriving(incoming.received + 1, self._reassembly.size)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is queued, in flight or being handled, in either direction."""
+        return not self.queued and not self._reassembly.has_begun and self.drained
+
     # ---- links come and go
 
     def attach(self, *, boot: int, window: int, max_frame: int, max_packet: int, announces: bool = False) -> None:
@@ -371,6 +376,10 @@ class Delivery:
             self._writer.leave()
         lost = "the session has ended"
         self._fail_queue(lambda packet: PeerLost(self.peer_id, lost) if packet.written else error)
+
+    def pause_sending(self) -> None:
+        """Begin no further packet on this link. What was not begun waits for the next one, as the session goes on."""
+        self._accepts_new = False
 
     def detach(self, now: float) -> None:
         """Note that the connection in use is gone. The session is kept for a while."""

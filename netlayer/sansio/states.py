@@ -12,6 +12,7 @@ from netlayer.wire.messages import (
     Go,
     Goodbye,
     Hello,
+    Links,
     Nack,
     Peers,
     Ping,
@@ -47,6 +48,7 @@ class State(Enum):
 
 
 _ALIVE = frozenset({Ping, Pong, Reject})
+_COUNT = frozenset({Links})  # of a link, also when it ends: who does not know it skips it in any state
 _RECEIPTS = frozenset({Ack, Done, Nack, Arriving, Go})
 _NEWS = frozenset({Register, Registered, Peers})
 _PACKETS = frozenset({Announce, Goodbye})  # besides DATA and DATA_PART
@@ -59,10 +61,10 @@ LEGAL: dict[State, frozenset[type]] = {
     State.AWAITING_WELCOME: frozenset({Welcome, Reject}),
     State.PROVEN: _ALIVE | {Select},
     State.SELECTING: _ALIVE | {Selected},
-    State.LINKED: _ALIVE | _RECEIPTS | _NEWS | _PACKETS,
-    State.LEAVING: _ALIVE | _RECEIPTS | _NEWS | _PACKETS,
-    State.LEFT: _ALIVE | _RECEIPTS,
-    State.PARTING: _ALIVE | _RECEIPTS,
+    State.LINKED: _ALIVE | _COUNT | _RECEIPTS | _NEWS | _PACKETS,
+    State.LEAVING: _ALIVE | _COUNT | _RECEIPTS | _NEWS | _PACKETS,
+    State.LEFT: _ALIVE | _COUNT | _RECEIPTS,
+    State.PARTING: _ALIVE | _COUNT | _RECEIPTS,
     State.CLOSED: frozenset(),
 }
 

@@ -39,7 +39,9 @@ __all__ = [
     "Flag",
     "Go",
     "Goodbye",
+    "GoodbyeCode",
     "Hello",
+    "Links",
     "Message",
     "MessageType",
     "Nack",
@@ -119,6 +121,7 @@ class MessageType(IntEnum):
     ARRIVING = 128
     ANNOUNCE = 129
     GO = 130
+    LINKS = 131
 
 
 class Flag(IntEnum):
@@ -150,6 +153,14 @@ class RejectCode:
     NOT_READY = "not-ready"
     SELF = "self"
     PROTOCOL_VIOLATION = "protocol-violation"
+
+
+class GoodbyeCode:
+    """Why a link ends, if that makes a difference to the other end."""
+
+    SHUTDOWN = "shutdown"
+    DISCONNECT = "disconnect"
+    ROOM = "room"  # the link ends, and not the session
 
 
 #: Refusals that another try will not change soon.
@@ -421,6 +432,12 @@ class Go(msgspec.Struct, array_like=True, frozen=True, gc=False):
     number: _Number
 
 
+class Links(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How many peers the sender is linked to now, bootstraps left out; who does not know it skips it."""
+
+    links: _U32
+
+
 Message: TypeAlias = (
     Hello
     | Welcome
@@ -439,6 +456,7 @@ Message: TypeAlias = (
     | Arriving
     | Announce
     | Go
+    | Links
 )
 
 _TYPES: dict[type[Message], MessageType] = {
@@ -459,6 +477,7 @@ _TYPES: dict[type[Message], MessageType] = {
     Arriving: MessageType.ARRIVING,
     Announce: MessageType.ANNOUNCE,
     Go: MessageType.GO,
+    Links: MessageType.LINKS,
 }
 _RAW: dict[int, type[Ping] | type[Pong]] = {MessageType.PING: Ping, MessageType.PONG: Pong}
 # Members of an IntEnum are slow to find and to pack, and frames are many.

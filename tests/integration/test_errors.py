@@ -400,15 +400,15 @@ class LostTests(NetworkTestCase):
         node.handle_data = lambda packet: sent.extend(node.send_data(99, b"more") for _ in range(2))
         stranger.say(encode_data(MessageType.DATA, 0, 0, b"send more"))
         await until(lambda: len(sent) == 3)
-        stranger.say(Goodbye("room"))
+        stranger.say(Goodbye("disconnect"))
         for deferred in sent[1:]:
             error = await self.expect(PeerUnreachable, deferred)
-            self.assertIn("room", error.reason)
+            self.assertIn("disconnect", error.reason)
         await stranger.next(Goodbye)
         stranger.receipt(1)
         await sent[0]
         await until(lambda: stranger.closed)
-        self.assertEqual(node.lost[0].goodbye, "room")
+        self.assertEqual(node.lost[0].goodbye, "disconnect")
 
     async def test_protocol_violation_with_packets_in_flight(self) -> None:
         """A peer that breaks the rules with packets in flight."""

@@ -38,6 +38,8 @@ from netlayer.wire.messages import (
     Flag,
     Go,
     Goodbye,
+    GoodbyeCode,
+    Links,
     Message,
     MessageType,
     Nack,
@@ -352,6 +354,7 @@ SAMPLES: list[Message] = [
     Arriving(1, 0),
     Announce(1, 0),
     Go(1),
+    Links(2),
 ]
 
 
@@ -895,6 +898,27 @@ class GoodbyeTests(ConnectionTestCase):
             for side in self.pair.sides:
                 if side.closed is None:
                     side.take(side.connection.after_sending())
+
+    def test_room(self) -> None:
+        """A GOODBYE for room ends the link alone: what was not begun waits for the next one, at both ends."""
+        self.us.take(self.us.connection.goodbye(GoodbyeCode.ROOM, "", 0.0, retry_after=60.0))
+        ours = self.us.send(b"ours")
+        self.peer.receive(self.us.connection.data_to_send(0.0))
+        theirs = self.peer.send(b"theirs")
+        self.exchange_last()
+        self.assertParted(GoodbyeCode.ROOM)
+        self.assertEqual(self.peer.connection.goodbye_received, Goodbye(GoodbyeCode.ROOM, "", 60.0))
+        for side in self.pair.sides:
+            self.assertFalse(side.connection.ends_session)
+            self.assertIsNotNone(side.delivery.session)
+        self.assertEqual((ours.settled, theirs.settled), (False, False))
+
+    def test_room_or_more(self) -> None:
+        """If one of both ends says more than that it needs the room, the session ends, too."""
+        self.us.take(self.us.connection.goodbye(GoodbyeCode.ROOM, "", 0.0))
+        self.leave(self.peer)
+        self.exchange_last()
+        self.assertEqual([side.connection.ends_session for side in self.pair.sides], [True, True])
 
     def test_idle(self) -> None:
         """On an idle link GOODBYE is answered at once, and both ends close."""

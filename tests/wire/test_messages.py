@@ -31,6 +31,7 @@ from netlayer.wire.messages import (
     Go,
     Goodbye,
     Hello,
+    Links,
     Message,
     MessageType,
     Nack,
@@ -76,6 +77,7 @@ NUMBERS = {
     "ARRIVING": 128,
     "ANNOUNCE": 129,
     "GO": 130,
+    "LINKS": 131,
 }
 
 # ---- any message that may be sent
@@ -136,6 +138,7 @@ arrays: st.SearchStrategy[Message] = st.one_of(
     st.builds(Arriving, numbers, u64),
     st.builds(Announce, numbers, u64),
     st.builds(Go, numbers),
+    st.builds(Links, u32),
 )  # fmt: skip
 
 messages = arrays | st.builds(Ping, opaques) | st.builds(Pong, opaques)
@@ -395,6 +398,7 @@ class SpecificationTests(SynchronousTestCase):
             "ARRIVING": Arriving,
             "ANNOUNCE": Announce,
             "GO": Go,
+            "LINKS": Links,
         }
         self.assertEqual(Selected.__struct_fields__, Select.__struct_fields__)
         defaults = {None: "nil", (): "empty", "": "empty", b"": "empty"}

@@ -28,6 +28,7 @@ from netlayer.wire.messages import (
     Go,
     Goodbye,
     Hello,
+    Links,
     Message,
     MessageType,
     Nack,
@@ -71,6 +72,7 @@ MESSAGES: dict[MessageType, type[Message]] = {
     MessageType.ARRIVING: Arriving,
     MessageType.ANNOUNCE: Announce,
     MessageType.GO: Go,
+    MessageType.LINKS: Links,
 }
 NESTED: dict[str, type[msgspec.Struct]] = {
     "addresses": NetAddress,
