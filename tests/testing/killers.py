@@ -1,6 +1,7 @@
 """Packets that kill the process that handles them, and innocent ones with slow handlers around each.
 
-Each seed has another course of handlers and restarts. Everything has its default settings.
+Each seed has another course of handlers and restarts. The settings are the default ones, but that the sender takes a
+peer that is being restarted for unreachable after 9 attempts instead of 4.
 
     python -m netlayer.testing tests.testing.killers:Killers --seeds 1-5 --jobs 2
 """
@@ -13,7 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from netlayer import BootstrapService, DataPacket, PeerProtocol, PeerService
+from netlayer import BootstrapService, DataPacket, PeerProtocol, PeerService, Settings
 from netlayer.errors import QueueFull
 from netlayer.testing import Scenario
 
@@ -63,6 +64,7 @@ class Killers(Scenario):
             identity=host.identity(),
             rng=host.rng,
             protocol=PeerProtocol if host is self.hosts[0] else Victim,
+            settings=Settings(retry_count=8),
         )
         for name in ("deaths", "begun", "handled"):
             host.disk.setdefault(name, Counter())
