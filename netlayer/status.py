@@ -22,7 +22,7 @@ class WantedStatus:
     :ivar state: ``linked``, ``dialing``, ``waiting`` or ``stopped``; or ``mistaken``, while the node that answers at
         the address of a bootstrap node is none: that node is linked as any peer is.
     :ivar attempts: failed attempts since it was last linked.
-    :ivar breaks: links in a row that did not last; from 3 on the log says that they break again and again.
+    :ivar breaks: links in a row that did not last; the log says it once, at the fourth within an hour.
     :ivar last_error: why the last attempt failed or the last link broke, or what is mistaken, or None.
     :ivar next_attempt_in: seconds until the next attempt, or None.
     """
