@@ -114,6 +114,7 @@ class OutgoingStream:
         if packet is not None:
             packet.underway = False
             self._again.appendleft(packet)
+            self._suspects.left(packet)
 
     def has_arrived(self, number: int) -> bool:
         """Note that all packets up to `number` have reached the peer; return whether that is news."""

@@ -60,7 +60,7 @@ class Suspects:
             self._until = now + min(self._probation * 2**doublings / 4, LONGEST)
 
     def left(self, packet: OutgoingPacket) -> None:
-        """Note that a packet has its receipt, or was not received."""
+        """Note that a packet has its receipt, or was not received whole."""
         self._cleared.discard(packet)
         if packet is self._last:
             self._last = None

@@ -85,3 +85,16 @@ class SuspectsTests(SynchronousTestCase):
         self.stream.resume_behind(0)
         self.assertTrue(self.stream.may_begin(10.0))
         self.assertIs(self.stream.to_resend(), suspect)
+
+    def test_cut_within(self) -> None:
+        """A link that breaks inside of a suspect leaves nothing to wait for, whatever went alone before it."""
+        for deaths in (2, 3):
+            self.setUp()
+            suspect = self.packet(deaths)
+            self.write(self.packet(9), now=100.0)
+            self.stream.receipt(1)
+            self.stream.begin(suspect, has_parts=True)
+            self.stream.resume_behind(1)
+            self.assertTrue(self.stream.may_begin(101.0))
+            self.write(suspect, now=102.0)
+            self.assertIs(self.stream.process_ended(), suspect)
