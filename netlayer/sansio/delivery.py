@@ -186,9 +186,9 @@ class Delivery:
         :raises RemoteProtocolError: when it is a packet that was not sent.
         """
         assert self.session is not None
-        self.session.outgoing.judge_arriving(message.number)
+        most = self.session.outgoing.most_arriving(message.number)  # more is no progress
         self.arrived(message.number - 1, now)
-        before, self._arriving = self._arriving, (message.number, message.size)
+        before, self._arriving = self._arriving, (message.number, min(message.size, most))
         if before is None or before < self._arriving:
             self._progress_at = now
 

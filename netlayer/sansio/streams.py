@@ -123,14 +123,15 @@ class OutgoingStream:
             self.arrived = number
         return is_news
 
-    def judge_arriving(self, number: int) -> None:
-        """Raise if packet `number` can't be arriving.
+    def most_arriving(self, number: int) -> int:
+        """Return the most bytes that can be arriving of packet `number`: its charge, as its payload may be freed.
 
         :raises RemoteProtocolError: when none of it was written, or the peer has it whole.
         """
-        begun = self.next if self.writing is not None else self.next - 1
-        if not self.arrived < number <= begun:
+        packet = self.writing if number == self.next else self._numbered.get(number)
+        if packet is None or number <= self.arrived:
             raise RemoteProtocolError(f"packet {number} is said to arrive, which was not sent or has arrived")
+        return packet.charge
 
     def receipt(self, number: int) -> OutgoingPacket | None:
         """Take out the packet that a receipt names, or return None if it had one before.

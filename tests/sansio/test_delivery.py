@@ -520,6 +520,29 @@ class LinkTests(LinkedTestCase):
         self.us.delivery.deadline_reached(10.0)
         self.assertIsInstance(self.us.outcomes()[0], DeliveryTimeout)
 
+    def test_arriving_more(self) -> None:
+        """A peer can't make the sender wait for ever by telling of more bytes than the packet has."""
+        self.us.send(bytes(3 * KIB), deadline=10.0, patience=10.0)
+        carry(self.us, self.peer)
+        now = 0.0
+        for size in range(3 * KIB, 2**63 - 1, 2**60):
+            self.us.delivery.arriving_received(Arriving(1, size), now)
+            now += 9.0
+            self.us.delivery.deadline_reached(now)
+        self.assertLess(self.us.outcomes()[0].seconds, 30.0)
+
+    def test_arriving_before(self) -> None:
+        """While a packet arrives that its sender has given up, what was written behind it is on its way, too."""
+        given_up = self.us.send(bytes(10 * KIB), deadline=1.0)
+        behind = self.us.send(b"behind", deadline=10.0, patience=10.0)
+        carry(self.us, self.peer)
+        self.us.delivery.deadline_reached(1.0)
+        self.assertTrue(given_up.settled)
+        for size in range(1, 10):
+            self.us.delivery.arriving_received(Arriving(1, size * KIB), size * 9.0)
+            self.us.delivery.deadline_reached(size * 9.0 + 1.0)
+        self.assertFalse(behind.settled)
+
     def test_arriving_lies(self) -> None:
         """What was not begun can't arrive, and what has arrived doesn't any more."""
         self.us.send(bytes(10 * KIB))

@@ -192,10 +192,11 @@ class OutgoingTests(SynchronousTestCase):
         stream = sent(3)
         found = [stream.has_arrived(number) for number in (2, 2, 1, 4, 3)]
         self.assertEqual(found, [True, False, False, False, True])
-        stream.begin(OutgoingPacket(0, b""), has_parts=True)
-        stream.judge_arriving(4)
+        packet = OutgoingPacket(0, bytes(100))
+        stream.begin(packet, has_parts=True)
+        self.assertEqual(stream.most_arriving(4), packet.charge)
         for number in (0, 3, 5, 2**63):
-            self.assertRaises(RemoteProtocolError, stream.judge_arriving, number)
+            self.assertRaises(RemoteProtocolError, stream.most_arriving, number)
 
     def test_clear(self) -> None:
         """When the peer has forgotten everything, numbers go on from the first that had no receipt."""
