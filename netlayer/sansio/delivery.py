@@ -91,6 +91,7 @@ class Delivery:
         self.queue_limit = min(settings.queue_limit // 2, settings.window)
         self._writer: PacketWriter | None = None  # of the connection in use
         self._accepts_new = False  # whether that may begin what waits in the queue
+        self._heard_at = now  # when bytes of the peer have come
         self._progress_at = now  # when more of what was written is known to have reached the peer
         self._arriving: tuple[int, int] | None = None  # the packet that is on its way, and what has come of it
         self._reassembly = Reassembly(settings=settings, load=load)
@@ -143,6 +144,7 @@ class Delivery:
 
     def heard(self, now: float) -> None:
         """Note that bytes of the peer came."""
+        self._heard_at = now
         if self._writer is not None:
             self._writer.heard(now)
 
@@ -479,7 +481,7 @@ class Delivery:
             return 0.0
         is_on_its_way = packet.underway or packet.sequence > session.outgoing.arrived
         if self._writer.is_awaiting_go(packet):
-            return now + packet.patience
+            return self._heard_at + packet.patience  # a peer that lives has others before this one
         return self._progress_at + packet.patience if is_on_its_way else 0.0
 
     def _fail_queue(self, judge: Callable[[OutgoingPacket], Exception | None]) -> None:
