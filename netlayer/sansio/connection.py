@@ -539,6 +539,7 @@ class Connection:
             return
         if not delivery.has_begun:
             self._say(self._farewell)
+            delivery.goodbye_said()
             self._receipts_due = True
             self.state = State.LEAVING if self.state is State.LINKED else State.PARTING
 

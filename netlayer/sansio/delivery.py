@@ -374,14 +374,17 @@ class Delivery:
     def stop_sending(self, error: Exception) -> None:
         """Begin no further packet on this link; fail those that were not begun."""
         self._accepts_new = False
-        if self._writer is not None:
-            self._writer.leave()
         lost = "the session has ended"
         self._fail_queue(lambda packet: PeerLost(self.peer_id, lost) if packet.written else error)
 
     def pause_sending(self) -> None:
         """Begin no further packet on this link. What was not begun waits for the next one, as the session goes on."""
         self._accepts_new = False
+
+    def goodbye_said(self) -> None:
+        """Note that this end sends no more packets on this link, and announces none."""
+        if self._writer is not None:
+            self._writer.left()
 
     def detach(self, now: float) -> None:
         """Note that the connection in use is gone. The session is kept for a while."""

@@ -127,10 +127,9 @@ class PacketWriter:
             self._queue.release(packet)
         return encode_data(_DATA, packet.flags, packet.tag, payload[start:] if start else payload)
 
-    def leave(self) -> None:
-        """Begin nothing that waits in the queue. What of that was announced need not be taken back: GOODBYE follows."""
-        if self._announced is not None and self._announced.queued:
-            self._announced = None
+    def left(self) -> None:
+        """Note that GOODBYE was said: that has taken back what was announced; nothing is said of it any more."""
+        self._announced = None
 
     def interrupt(self) -> None:
         """Note that the link is gone."""
