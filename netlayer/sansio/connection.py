@@ -479,7 +479,8 @@ class Connection:
 
     def _next_ping(self, now: float) -> Ping:
         """Return a PING whose PONG tells that everything before it was read."""
-        number = self._delivery.last_number if self._delivery is not None else 0
+        # Before the link stands, what was sent is what an earlier link has sent, and may be numbered anew.
+        number = self._delivery.last_number if self._delivery is not None and self.state in CARRIES else 0
         return Ping(self._pings.next(now, self._pacing.mark(number, now)))
 
     def _ponged(self, message: Pong, now: float) -> list[Event]:

@@ -8,7 +8,7 @@ from netlayer.errors import DeliveryTimeout, LinkLost
 from netlayer.sansio.packet import OutgoingPacket
 from netlayer.sansio.reservations import Reservation
 from netlayer.sansio.states import State
-from netlayer.wire.messages import Announce, Goodbye, GoodbyeCode
+from netlayer.wire.messages import Announce, Goodbye, GoodbyeCode, Pong, Selected, encode_message
 from tests.sansio.pair import Pair, messages
 
 MIB = 1024 * 1024
@@ -101,3 +101,31 @@ class AnnouncingTests(SynchronousTestCase):
         self.us.wait(14.0)
         self.us.delivery.deadline_reached(34.0)
         self.assertIsInstance(packet.error, DeliveryTimeout)
+
+
+class MarksTests(SynchronousTestCase):
+    """What a PONG tells of packets."""
+
+    def test_before_the_link(self) -> None:
+        """The PONG of a PING that was sent before the link stood tells nothing of what was written behind it."""
+        pair = Pair().link()
+        for _ in range(3):
+            pair.arbiter.send(b"lost on the way")
+        pair.arbiter.said()
+        for side in pair.sides:
+            side.take(side.connection.connection_lost(LinkLost("cut")))
+            side.delivery.detach(0.0)
+        pair = Pair(deliveries=(pair.dialer.delivery, pair.listener.delivery)).secure()
+        us, peer = pair.arbiter, pair.follower
+        while us.connection.state is not State.SELECTING:
+            peer.receive(us.said())
+            us.receive(peer.said())
+        us.connection.ping(0.0)
+        peer.receive(us.said())
+        for message in peer.messages():
+            if isinstance(message, Selected | Pong):
+                us.receive(encode_message(message))
+                us.connection.data_to_send(0.0)
+        session = us.delivery.session
+        assert session is not None
+        self.assertEqual((session.outgoing.next, session.outgoing.arrived), (4, 0))
