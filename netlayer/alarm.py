@@ -9,6 +9,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = ["Alarm"]
 
+#: Calls that are under way at once. Deadlines that come one before the other would make more and more of them.
+MOST = 8
+
 
 class Alarm:
     """Calls a function at the earliest of the deadlines that were set, or earlier; it is set again then.
@@ -35,6 +38,10 @@ class Alarm:
             self.next = deadline
             delay = max(0.0, deadline - self._clock.seconds())
             self._calls.append((deadline, self._clock.callLater(delay, self._due)))
+            if len(self._calls) > MOST:  # the function sets the alarm again, so a later one can be spared
+                _, latest = self._calls.pop(0)
+                if latest.active():
+                    latest.cancel()
 
     def cancel(self) -> None:
         """Call nothing until it is set again."""
