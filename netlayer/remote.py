@@ -189,6 +189,8 @@ class Remote:
                     peer=self.node_id,
                     error=packet.error,
                 )
+        if self.delivery.must_take_back and self.link is not None:
+            self.link._send_soon()
         if unknown:
             self._unknown += unknown
             self._log.warn(

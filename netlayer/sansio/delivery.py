@@ -138,6 +138,11 @@ class Delivery:
         """Whether there is something to send, with room in the window or without."""
         return self._writer is not None and self._writer.has_frames(accepts_new=self._accepts_new)
 
+    @property
+    def must_take_back(self) -> bool:
+        """Whether the peer has to be told that a packet that it makes room for does not come."""
+        return self._writer is not None and self._writer.must_take_back
+
     def next_frame(self, now: float) -> bytes | None:
         """Return the next frame of packets, or None while there is nothing to send, or nothing may be begun."""
         return self._writer.next_frame(now, accepts_new=self._accepts_new) if self._writer is not None else None

@@ -82,6 +82,11 @@ class PacketWriter:
         waits = accepts_new and bool(self._queue.waiting)
         return waits or self._outgoing.has_begun or self._announced is not None
 
+    @property
+    def must_take_back(self) -> bool:
+        """Whether a packet was announced that nobody needs any more: what is behind it could be written."""
+        return self._announced is not None and self._announced.settled
+
     def is_awaiting_go(self, packet: OutgoingPacket) -> bool:
         """Return whether the peer has not made room yet for a packet that was announced."""
         return packet is self._announced and not self._has_go
