@@ -42,8 +42,9 @@ MAX_REFERRED, MAX_REFUSALS = 64, 1024
 IDLE = 5.0
 #: Seconds in which changes of the number of links are gathered before they are told.
 TELL_AFTER = 1.0
-#: Seconds after which the log tells again that not everybody fits.
-TELL_AGAIN = 600.0
+#: Seconds after which the log tells of a lack of room, as a node that has just started is linked to few yet; and
+#: seconds without one after which it tells of the next.
+TELL_FULL_AFTER, SPELL_OVER_AFTER = 10.0, 600.0
 #: Numbers of neighbours from here on are all the same to others.
 MANY = ENOUGH + 1
 
@@ -76,7 +77,8 @@ class Seeking:
         self._referred: OrderedDict[bytes, Record] = OrderedDict()
         self._refusals: OrderedDict[int, tuple[bytes, Rejected]] = OrderedDict()  # by id
         self._let_in: OrderedDict[bytes, float] = OrderedDict()  # for whom somebody had to leave, and when
-        self._warned_at: float | None = None
+        self._full_at: float | None = None  # when there was no room last
+        self._tell_full_at: float | None = None  # until the log has told of it
         self._looking = False
         self._stopped = False
 
@@ -300,9 +302,17 @@ class Seeking:
     def _note_status(self, now: float) -> None:
         linked, missing = self._factory.neighbour_count(), len(self.unlinked())
         self.status = RoomStatus(linked=linked, known=linked + missing) if missing else None
-        if self.status is None or (self._warned_at is not None and now - self._warned_at < TELL_AGAIN):
+        if self.status is None:
             return
-        self._warned_at = now
+        if self._full_at is None or now - self._full_at >= SPELL_OVER_AFTER:
+            self._tell_full_at = now + TELL_FULL_AFTER
+        self._full_at = now
+        if self._tell_full_at is None:
+            return
+        if now < self._tell_full_at:
+            self._alarm.set(self._tell_full_at)
+            return
+        self._tell_full_at = None
         self._factory.log.warn(
             "full: linked to {linked} of {known} known peers; broadcasts reach no others",
             linked=linked,
