@@ -32,6 +32,9 @@ __all__ = ["Dial", "Neighbour", "Part", "Room", "Step", "View"]
 BATCH = 3
 #: Neighbours that a node keeps if others can choose whom to part from: with two it is no dead end.
 ENOUGH = 2
+#: Seconds that a node with fewer neighbours waits at most when it was refused. It soon has asked everybody, and nobody
+#: is asked twice in a minute.
+POOR_WAIT = 1.0
 #: Seconds between two steps that mix the network, for each link that the node may have, and in any case at least.
 MIX_PER_LINK, MIX_AT_LEAST = 2.5, 8.0
 #: In how many of these steps a full node gives up a link: the fewer, the more links there are.
@@ -178,8 +181,11 @@ class Room:
             return []
         else:
             eligible = self._eligible(view, now)
+            if view.taken < ENOUGH:  # the place that is left free otherwise doubles its chances
+                needed = view.places - view.taken - view.under_way
             chosen = self._rng.sample(eligible, min(len(eligible), needed, max(BATCH, needed // 4)))
-            self._dial_at = now + self._backoff.failed(now) if chosen else None
+            wait = self._backoff.failed(now)
+            self._dial_at = now + (min(wait, POOR_WAIT) if view.taken < ENOUGH else wait) if chosen else None
         if not chosen:
             self._dial_at = min((self._alone_until[key] for key in view.candidates), default=None)
         return [Dial(key) for key in chosen]

@@ -54,6 +54,19 @@ class DialTests(RoomTestCase):
         self.assertEqual(self.room.steps(view(4, [neighbour(n) for n in range(3)], candidates=9), 0.0), [])
         self.assertEqual(self.room.steps(view(4, [neighbour(1)], candidates=9, under_way=2), 0.0), [])
 
+    def test_poor(self) -> None:
+        """A node with one neighbour has asked everybody within seconds, however often it was refused, and each once."""
+        now, asked = 0.0, []
+        while len(asked) < 18 and now < 60.0:
+            for step in self.room.steps(view(3, [neighbour(1)], candidates=18), now):
+                self.assertIsInstance(step, Dial)
+                asked.append(step.key)
+                self.room.leave_alone(step.key, now)
+            now = self.room.next_deadline() or now
+        self.assertEqual(len(set(asked)), 18)
+        self.assertEqual(len(asked), 18)
+        self.assertLess(now, 12.0)
+
     def test_left_alone(self) -> None:
         """Who has refused is not dialed for a minute, or for as long as it has said, which is less."""
         for number, seconds in ((100, None), (101, 5.0), (102, 1e9)):
