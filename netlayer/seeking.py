@@ -96,7 +96,7 @@ class Seeking:
         """A link is gone."""
         self._told.pop(link, None)
         if reason.goodbye == GoodbyeCode.ROOM:
-            self._room.leave_alone(link.fingerprint, self._now, reason.retry_after)
+            self._room.parted(link.fingerprint, self._now, reason.retry_after)
         self._changed()
 
     def refused(self, protocol: Driver, reason: Rejected) -> None:
@@ -134,15 +134,16 @@ class Seeking:
     def make_room(self, protocol: Driver) -> Driver | None:
         """Part from somebody so that a connection can become a link; return whose link ends.
 
-        That is done for a peer that has no neighbour, and for packets that wait, here or at the other end.
+        That is done for a peer that has not enough neighbours, and for packets that wait, here or at the other end.
         """
         if self._factory.role != "peer" or protocol.is_bootstrap:
             return None
         now, key, said = self._now, protocol.fingerprint, protocol.introduction
         remotes = self._factory.remotes
         known = remotes.find_key(key)
-        if not protocol.dialed and said.links == 0 and self._let_in.get(key, now) <= now:
-            part = self._room.make_room(self._view(), now)
+        links = MANY if said.links is None else said.links
+        if not protocol.dialed and links < ENOUGH and self._let_in.get(key, now) <= now:
+            part = self._room.make_room(self._view(), now, links=links)
             self._let_in[key] = now + self._factory.settings.refused_wait
             self._let_in.move_to_end(key)
             if len(self._let_in) > MAX_REFUSALS:

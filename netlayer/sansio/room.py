@@ -32,9 +32,6 @@ __all__ = ["Dial", "Neighbour", "Part", "Room", "Step", "View"]
 BATCH = 3
 #: Neighbours that a node keeps if others can choose whom to part from: with two it is no dead end.
 ENOUGH = 2
-#: Seconds that a node with fewer neighbours waits at most when it was refused. It soon has asked everybody, and nobody
-#: is asked twice in a minute.
-POOR_WAIT = 1.0
 #: Seconds between two steps that mix the network, for each link that the node may have, and in any case at least.
 MIX_PER_LINK, MIX_AT_LEAST = 2.5, 8.0
 #: In how many of these steps a full node gives up a link: the fewer, the more links there are.
@@ -113,6 +110,7 @@ class Room:
         self._settings = settings
         self._rng = rng
         self._alone_until: OrderedDict[bytes, float] = OrderedDict()
+        self._parted: set[bytes] = set()  # those of them that have parted, and were not dialed since
         self._backoff = BackOff(settings=settings, rng=rng)
         self._dial_at: float | None = None  # when to dial on
         self._mix_at: float | None = None
@@ -120,19 +118,30 @@ class Room:
     # ---- what has happened
 
     def leave_alone(self, key: bytes, now: float, seconds: float | None = None) -> None:
-        """A peer has refused this node for want of room, or one of the two has parted from the other.
+        """A peer has refused this node for want of room, or this node has parted from it.
 
         :param seconds: for how long it is not dialed; by default for ``refused_wait``, which is the most.
         """
         most = self._settings.refused_wait
+        self._parted.discard(key)
         self._alone_until[key] = now + (most if seconds is None else min(seconds, most))
         self._alone_until.move_to_end(key)
         if len(self._alone_until) > MAX_LEFT_ALONE:
-            self._alone_until.popitem(last=False)
+            oldest, _ = self._alone_until.popitem(last=False)
+            self._parted.discard(oldest)
+
+    def parted(self, key: bytes, now: float, seconds: float | None = None) -> None:
+        """A peer has parted from this node, as it needed the place.
+
+        It is left alone, too; but if others have parted at the same time, and too few are left, it is asked once.
+        """
+        self.leave_alone(key, now, seconds)
+        self._parted.add(key)
 
     def linked(self, key: bytes) -> None:
         """A peer is linked: there is room somewhere, so further ones are dialed soon."""
         self._alone_until.pop(key, None)
+        self._parted.discard(key)
         self._backoff.ready()
         self._dial_at = None
 
@@ -158,12 +167,14 @@ class Room:
         """Return when to call :meth:`steps` at the latest, or None."""
         return min((at for at in (self._dial_at, self._mix_at) if at is not None), default=None)
 
-    def make_room(self, view: View, now: float, *, idle_for: float = 0.0) -> Part | None:
+    def make_room(self, view: View, now: float, *, links: int = 0, idle_for: float = 0.0) -> Part | None:
         """Return whom to part from so that somebody else can be linked, or None if nobody can be spared.
 
+        :param links: how many neighbours somebody else has. One without any comes before all that keep another one;
+            for others nobody is left with less than enough.
         :param idle_for: seconds for which its link has not been used at least.
         """
-        least = self._least_useful(view, ENOUGH) or self._least_useful(view, 1)
+        least = self._least_useful(view, ENOUGH) or (self._least_useful(view, 1) if not links else None)
         return Part(least.key) if least is not None and now - least.used_at >= idle_for else None
 
     # ---- private
@@ -181,11 +192,9 @@ class Room:
             return []
         else:
             eligible = self._eligible(view, now)
-            if view.taken < ENOUGH:  # the place that is left free otherwise doubles its chances
-                needed = view.places - view.taken - view.under_way
             chosen = self._rng.sample(eligible, min(len(eligible), needed, max(BATCH, needed // 4)))
-            wait = self._backoff.failed(now)
-            self._dial_at = now + (min(wait, POOR_WAIT) if view.taken < ENOUGH else wait) if chosen else None
+            self._dial_at = now + self._backoff.failed(now) if chosen else None
+        self._parted.difference_update(chosen)
         if not chosen:
             self._dial_at = min((self._alone_until[key] for key in view.candidates), default=None)
         return [Dial(key) for key in chosen]
@@ -203,7 +212,10 @@ class Room:
         return max(MIX_AT_LEAST, MIX_PER_LINK * view.places) * self._rng.uniform(0.5, 1.5)
 
     def _eligible(self, view: View, now: float) -> list[bytes]:
-        return [key for key in view.candidates if not self.is_left_alone(key, now)]
+        asks_parted = view.taken < ENOUGH
+        return [
+            key for key in view.candidates if not self.is_left_alone(key, now) or (asks_parted and key in self._parted)
+        ]
 
     def _least_useful(self, view: View, others: int) -> Neighbour | None:
         """Return who can be spared best of those that have so many other neighbours at least; ties at random."""

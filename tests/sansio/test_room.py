@@ -54,19 +54,6 @@ class DialTests(RoomTestCase):
         self.assertEqual(self.room.steps(view(4, [neighbour(n) for n in range(3)], candidates=9), 0.0), [])
         self.assertEqual(self.room.steps(view(4, [neighbour(1)], candidates=9, under_way=2), 0.0), [])
 
-    def test_poor(self) -> None:
-        """A node with one neighbour has asked everybody within seconds, however often it was refused, and each once."""
-        now, asked = 0.0, []
-        while len(asked) < 18 and now < 60.0:
-            for step in self.room.steps(view(3, [neighbour(1)], candidates=18), now):
-                self.assertIsInstance(step, Dial)
-                asked.append(step.key)
-                self.room.leave_alone(step.key, now)
-            now = self.room.next_deadline() or now
-        self.assertEqual(len(set(asked)), 18)
-        self.assertEqual(len(asked), 18)
-        self.assertLess(now, 12.0)
-
     def test_left_alone(self) -> None:
         """Who has refused is not dialed for a minute, or for as long as it has said, which is less."""
         for number, seconds in ((100, None), (101, 5.0), (102, 1e9)):
@@ -74,10 +61,26 @@ class DialTests(RoomTestCase):
         found = [{step.key for step in self.room.steps(view(9, candidates=3), now)} for now in (0.0, 6.0, 61.0)]
         self.assertEqual(found, [set(), {key(101)}, {key(100), key(101), key(102)}])
 
+    def test_all_parted(self) -> None:
+        """When several part from a node at the same time, they are asked, each once; one with enough others waits."""
+        for number in (100, 101):
+            self.room.parted(key(number), 0.0, 60.0)
+        rich, poor = (view(4, [neighbour(n) for n in range(count)], candidates=2) for count in (2, 1))
+        self.assertEqual(self.room.steps(rich, 1.0), [])
+        self.assertEqual(set(self.room.steps(poor, 1.0)), {Dial(key(100)), Dial(key(101))})
+        self.assertEqual(self.room.steps(poor, 30.0), [], "not twice")
+        self.assertEqual(set(self.room.steps(poor, 61.0)), {Dial(key(100)), Dial(key(101))})
+
+    def test_parted_and_refused(self) -> None:
+        """A peer that has parted and refuses then is not asked again."""
+        self.room.parted(key(100), 0.0)
+        self.room.leave_alone(key(100), 1.0)
+        self.assertEqual(self.room.steps(view(4, candidates=1), 2.0), [])
+
     def test_bounded(self) -> None:
         """Any number of refusers costs no more than some thousands."""
         for number in range(2 * MAX_LEFT_ALONE):
-            self.room.leave_alone(key(number), 0.0)
+            self.room.parted(key(number), 0.0)
         self.assertFalse(self.room.is_left_alone(key(0), 1.0))
         self.assertTrue(self.room.is_left_alone(key(2 * MAX_LEFT_ALONE - 1), 1.0))
 
@@ -98,6 +101,13 @@ class MakeRoomTests(RoomTestCase):
         ]
         self.assertEqual(self.room.make_room(view(3, neighbours), 10.0), Part(key(3)))
         self.assertEqual(self.room.make_room(view(3, neighbours[:1]), 10.0), Part(key(1)))
+
+    def test_for_the_poor(self) -> None:
+        """For a node with one neighbour nobody is left with one; for a node without any, somebody is."""
+        few, many = view(3, [neighbour(1, others=1)]), view(3, [neighbour(1, others=2)])
+        self.assertIsNone(self.room.make_room(few, 10.0, links=1))
+        self.assertEqual(self.room.make_room(many, 10.0, links=1), Part(key(1)))
+        self.assertEqual(self.room.make_room(few, 10.0, links=0), Part(key(1)))
 
     def test_nobody(self) -> None:
         """Nobody leaves who has no others, has told nothing, or is configured, or while anything is under way."""
