@@ -185,13 +185,13 @@ class Room:
         if needed <= 0:
             self._dial_at = None
             return []
+        eligible = self._eligible(view, now)
         if view.fits:
             self._dial_at = None
-            chosen = self._eligible(view, now)
-        elif self._dial_at is not None and self._dial_at > now:
+            chosen = eligible
+        elif self._dial_at is not None and self._dial_at > now and self._parted.isdisjoint(eligible):
             return []
         else:
-            eligible = self._eligible(view, now)
             chosen = self._rng.sample(eligible, min(len(eligible), needed, max(BATCH, needed // 4)))
             self._dial_at = now + self._backoff.failed(now) if chosen else None
         self._parted.difference_update(chosen)

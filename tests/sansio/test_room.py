@@ -63,13 +63,14 @@ class DialTests(RoomTestCase):
 
     def test_all_parted(self) -> None:
         """When several part from a node at the same time, they are asked, each once; one with enough others waits."""
-        for number in (100, 101):
-            self.room.parted(key(number), 0.0, 60.0)
-        rich, poor = (view(4, [neighbour(n) for n in range(count)], candidates=2) for count in (2, 1))
+        parted = [key(100 + number) for number in range(4)]
+        for each in parted:
+            self.room.parted(each, 0.0, 60.0)
+        rich, poor = (view(4, [neighbour(n) for n in range(count)], candidates=4) for count in (2, 1))
         self.assertEqual(self.room.steps(rich, 1.0), [])
-        self.assertEqual(set(self.room.steps(poor, 1.0)), {Dial(key(100)), Dial(key(101))})
-        self.assertEqual(self.room.steps(poor, 30.0), [], "not twice")
-        self.assertEqual(set(self.room.steps(poor, 61.0)), {Dial(key(100)), Dial(key(101))})
+        asked = [step for now in (1.0, 1.1, 1.2, 30.0) for step in self.room.steps(poor, now)]
+        self.assertEqual(len(asked), 4)
+        self.assertEqual(set(asked), set(map(Dial, parted)))
 
     def test_parted_and_refused(self) -> None:
         """A peer that has parted and refuses then is not asked again."""
