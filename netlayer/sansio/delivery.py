@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from math import inf
 from typing import TypeVar
 
 from netlayer.config import Settings
@@ -92,7 +93,7 @@ class Delivery:
         self._writer: PacketWriter | None = None  # of the connection in use
         self._accepts_new = False  # whether that may begin what waits in the queue
         self._heard_at = now  # when bytes of the peer have come
-        self._progress_at = now  # when more of what was written is known to have reached the peer
+        self._progress_at = -inf  # when more of what was written is known to have reached the peer
         self._arriving: tuple[int, int] | None = None  # the packet that is on its way, and what has come of it
         self._reassembly = Reassembly(settings=settings, load=load)
 

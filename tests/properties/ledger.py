@@ -250,7 +250,7 @@ class Ledger:
                 at for (life, to), at in self._arrived.items() if life is sender and (to_all or to == packet.target)
             ]
             arrived = max(times, default=0.0)
-            limit += arrived - packet.time + WAY_BACK if arrived > packet.time else 0.0
+            limit += max(0.0, arrived + WAY_BACK - packet.time)
         if elapsed > limit:
             limit += sender.slack(packet.time)
         self.demand(

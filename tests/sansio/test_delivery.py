@@ -512,6 +512,15 @@ class LinkTests(LinkedTestCase):
         self.us.outcomes()
         self.assertEqual(self.us.told, self.us.sent)
 
+    def test_no_progress(self) -> None:
+        """That the peer has become known, and is linked, while a caller waits is no progress of the packet."""
+        us, peer = Party(1, now=5.0), Party(2, now=5.0)
+        packet = us.send(b"some", deadline=10.0, patience=10.0)
+        link(us, peer)
+        carry(us, peer)
+        us.delivery.deadline_reached(10.0)
+        self.assertEqual(us.delivery.take_settled(), [packet])
+
     def test_bounded(self) -> None:
         """A caller who has chosen the time waits no longer, whatever makes progress."""
         self.us.send(bytes(10 * KIB), deadline=10.0)
