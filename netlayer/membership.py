@@ -100,6 +100,8 @@ class Membership(LinkObserver):
         """
         address = self._advertise or self._listening.advertised
         self.factory.announce((NetAddress(address.host, address.port),))
+        if self.factory.role != "bootstrap" and not self._bootstraps and not self._peers:
+            self.factory.log.warn("this node waits to be dialed: it has no bootstrap node and no peer to dial")
         to_try = [self.wanted.add(key, wanted) for key, wanted in self._peers.items()]
         if self._bootstraps:
             self._first_answer = FirstAnswer(self._bootstraps.values(), patient=patient)

@@ -52,7 +52,9 @@ class ServiceTests(NetworkTestCase):
         path = new_directory(self) / "allowlist"
         path.write_text("# nobody yet\n")
         await self.service(2, allowlist=path).start()
-        self.assertEqual(self.logged("warn"), ["node 2: the allowlist names nobody: no node can link until it does"])
+        nobody = "node 2: the allowlist names nobody: no node can link until it does"
+        waits = "node 2: this node waits to be dialed: it has no bootstrap node and no peer to dial"
+        self.assertEqual(self.logged("warn"), [nobody, waits])
 
     async def test_privileged(self) -> None:
         """The port is bound by privilegedStartService, once, and serves after startService."""
