@@ -31,6 +31,7 @@ __all__ = [
     "parse_node_id",
     "parse_peer",
     "shown_address",
+    "tcp_options",
     "unmapped",
     "without_zone",
     "zone_of",
@@ -113,6 +114,20 @@ def check_endpoint(description: str, *, dialed: bool) -> None:
         _ = (host or "").encode("idna")
     except UnicodeError:  # resolvers raise it, too, where nobody expects it
         raise ConfigurationError(f"a host is a name or an IP address, not {described(host)}") from None
+
+
+def tcp_options(description: str) -> dict[str, Any] | None:
+    """Return what the endpoint of a client endpoint string ``tcp:…`` is made of; None for other kinds.
+
+    :param description: one that :func:`check_endpoint` has nothing against.
+    """
+    kind, plain, named = _endpoint_fields(description)
+    if kind != "tcp" or not {"host", "port", "timeout", "bindAddress"}.issuperset(named):
+        return None
+    values: dict[str, Any] = {**named}
+    values |= zip([name for name in ("host", "port") if name not in named], plain, strict=True)
+    values |= {name: int(values[name]) for name in ("port", "timeout") if name in values}
+    return values
 
 
 def _endpoint_fields(description: str) -> tuple[str, list[str], dict[str, str]]:

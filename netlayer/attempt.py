@@ -11,6 +11,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from netlayer.errors import LinkLost
+from netlayer.named import StillLookingUp
 
 if TYPE_CHECKING:
     from netlayer.driver import Driver
@@ -24,6 +25,7 @@ class Attempt(Factory):
     :param build: makes the protocol of a connection of this attempt.
     :param expected_id: the node id that has to answer, if one was meant.
     :param expected_fingerprint: the key that has to answer, if one is known.
+    :ivar reached: the addresses at which TCP stood.
     :ivar outcome: fires with the protocol that is the link; cancelling it gives up, unless the link stands already.
     """
 
@@ -40,14 +42,17 @@ class Attempt(Factory):
         self.expected_fingerprint = expected_fingerprint
         self.outcome: Deferred[Any] = Deferred(lambda _: self.give_up(CancelledError()))
         self._build = build
+        self.reached: list[IAddress] = []
         self._made: list[Driver] = []  # an endpoint of a host name may try several addresses at once
         self._connecting: Deferred[IProtocol] | None = None
 
     def start(self, connect: Callable[[Attempt], Deferred[IProtocol]], *, clock: IReactorTime, timeout: float) -> None:
         """Connect, for which there are `timeout` seconds; the handshake has a time of its own."""
 
-        def late(_: object, seconds: float) -> Failure:
-            return Failure(LinkLost(f"no connection within {seconds:g} s"))
+        def late(result: object, seconds: float) -> Failure:
+            is_named = isinstance(result, Failure) and result.check(StillLookingUp)
+            why = f": {result.value}" if isinstance(result, Failure) and is_named else ""
+            return Failure(LinkLost(f"no connection within {seconds:g} s{why}"))
 
         self._connecting = connect(self)
         _ = self._connecting.addTimeout(timeout, clock, late).addErrback(self.failed)
@@ -86,4 +91,6 @@ class Attempt(Factory):
         """Build the protocol of a connection of this attempt."""
         protocol = self._build(self)
         self._made.append(protocol)
+        if addr is not None:
+            self.reached.append(addr)
         return protocol

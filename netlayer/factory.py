@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import attrs
 import msgspec
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -19,6 +19,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from netlayer.acceptor import Acceptor
 from netlayer.addresses import PeerInfo, believed, carried, is_loopback, parse_node_id
@@ -42,6 +43,7 @@ from netlayer.identity import Identity
 from netlayer.interfaces import IIdentity
 from netlayer.known_peers import KnownPeers
 from netlayer.lookups import FewLookups
+from netlayer.named import NameEndpoint
 from netlayer.nodelog import NodeLog
 from netlayer.peer import PeerProtocol
 from netlayer.remote import Remote
@@ -268,8 +270,10 @@ class PeerFactory(Factory):
         attempt = Attempt(self._build, expected_id=expected_id, expected_fingerprint=expected_fingerprint)
         self._attempts[attempt] = None
 
-        def over(result: PeerProtocol) -> PeerProtocol:
+        def over(result: PeerProtocol | Failure) -> PeerProtocol | Failure:
             del self._attempts[attempt]
+            if isinstance(result, Failure) and isinstance(endpoint, NameEndpoint) and not result.check(CancelledError):
+                endpoint.attempt_failed(attempt.reached)
             return result
 
         _ = attempt.outcome.addBoth(over)

@@ -6,12 +6,13 @@ from collections.abc import Hashable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from netlayer.addresses import Address, check_endpoint, literal_address, parse_address, parse_node_id
+from netlayer.addresses import Address, check_endpoint, literal_address, parse_address, parse_node_id, tcp_options
 from netlayer.dialing import Dialer, DialerState
 from netlayer.errors import ConfigurationError, JoinRefused
+from netlayer.named import NameEndpoint
 from netlayer.status import WantedStatus
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def client_endpoint(reactor: IReactorTime, address: Address) -> IStreamClientEnd
     host = "127.0.0.1" if address.host == "localhost" else address.host
     literal = literal_address(host)
     if literal is None:
-        return HostnameEndpoint(reactor, host, address.port)
+        return NameEndpoint(reactor, host, address.port)
     kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
     return kind(reactor, host, address.port)
 
@@ -159,6 +160,9 @@ def _client(reactor: Any, where: Where) -> tuple[str, Any]:
     try:
         endpoint = clientFromString(reactor, where)
         check_endpoint(where, dialed=True)
+        options = tcp_options(where)
+        if options is not None and literal_address(options["host"]) is None and options["host"] != "localhost":
+            endpoint = NameEndpoint(reactor, **options)  # Twisted's takes the first address, of IPv4 alone
         return where, endpoint
     except Exception as error:  # endpoint strings raise whatever their parser stumbles over
         raise ConfigurationError(f"{where!r} is no endpoint to dial, such as 'tcp:127.0.0.1:8000': {error}") from None

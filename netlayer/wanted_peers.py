@@ -17,6 +17,7 @@ from netlayer.dialing import Dialer, DialerState, is_final, is_full
 from netlayer.driver import Driver
 from netlayer.errors import DeliveryError, JoinRefused, LinkLost, PeerIdentityMismatch, PeerUnreachable, Rejected, shown
 from netlayer.factory import PeerFactory
+from netlayer.named import NameEndpoint
 from netlayer.peer import PeerProtocol
 from netlayer.wanted import Reason, Wanted, client_endpoint, met_key
 from netlayer.wire.messages import FINAL_CODES, Record
@@ -164,6 +165,8 @@ class WantedPeers:
             if wanted.until is not None:
                 wanted.until = self.wanted_until(ephemeral=wanted.ephemeral)
             failure = protocol.refusal or (unused if wanted.reason is Reason.BOOTSTRAP else None)
+            if failure is not None and protocol.dialed and isinstance(wanted.endpoint, NameEndpoint):
+                wanted.endpoint.attempt_failed([protocol.transport.getPeer()])
             wanted.dialer.lost(
                 failure,
                 broke=reason if reason.goodbye is None else None,

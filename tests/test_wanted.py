@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectionRefusedError
 from twisted.logger import LogEvent, globalLogPublisher
 
@@ -14,6 +14,7 @@ from netlayer.addresses import Address
 from netlayer.bootstrap import BootstrapFactory
 from netlayer.errors import DeliveryError, PeerIdentityMismatch, PeerUnreachable, Rejected
 from netlayer.factory import LinkObserver
+from netlayer.named import NameEndpoint
 from netlayer.wanted import Reason, Wanted, client_endpoint
 from netlayer.wanted_peers import WantedPeers
 from tests.memory import MemoryTestCase
@@ -347,7 +348,7 @@ class EndpointTests(MemoryTestCase):
             ("127.0.0.1", TCP4ClientEndpoint),
             ("localhost", TCP4ClientEndpoint),
             ("::1", TCP6ClientEndpoint),
-            ("node.example.org", HostnameEndpoint),
+            ("node.example.org", NameEndpoint),
         ):
             self.assertIsInstance(client_endpoint(self.reactor, Address(host, 1)), kind)
         client_endpoint(self.reactor, Address("localhost", 8000)).connect(PeerFactory(self.reactor, node_id=1))

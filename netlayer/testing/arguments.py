@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
@@ -105,6 +106,17 @@ def checked_address(value: Any) -> str:
     except ValueError:
         pass
     raise SimulationError(f"an address is an IPv4 address in dotted form, such as 127.1.0.1, not {described(value)}")
+
+
+def checked_addresses(value: Any) -> list[str]:
+    """Return the addresses of a name: one or several were given, or none.
+
+    :raises SimulationError: when one of them is no IPv4 address in dotted form.
+    """
+    if value is None:
+        return []
+    several = not isinstance(value, str) and isinstance(value, Iterable)
+    return [checked_address(each) for each in (value if several else [value])]
 
 
 def checked_network(value: Any) -> ipaddress.IPv4Network:

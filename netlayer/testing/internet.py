@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from netlayer.errors import described
 from netlayer.testing.arguments import (
     checked_address,
+    checked_addresses,
     checked_count,
     checked_latency,
     checked_network,
@@ -98,7 +99,7 @@ class SimulatedInternet:
         self.established: dict[SimulatedConnection, None] = {}
         self._hosts: dict[str, SimulatedHost] = {}
         self._by_address: dict[str, SimulatedHost] = {}
-        self._names: dict[str, str] = {}
+        self._names: dict[str, list[str]] = {}
         self._network = checked_network(network)
         self._latency_base = least
         self._latency_span = (most - least) / math.sqrt(2.0)
@@ -156,16 +157,14 @@ class SimulatedInternet:
             raise SimulationError(f"there is no host {described(name)} on this internet")
         return self._hosts[name]
 
-    def set_name(self, name: str, address: str | None) -> None:
-        """Have a name lead to an address from now on, or nowhere.
+    def set_name(self, name: str, address: str | Iterable[str] | None) -> None:
+        """Have a name lead to an address from now on, to several, or nowhere.
 
-        :param address: an IPv4 address in dotted form, or None.
+        :param address: an IPv4 address in dotted form, several of them in the order in which look-ups find them, or
+            None.
         :raises SimulationError: when it is something else.
         """
-        if address is None:
-            self._names.pop(name, None)
-        else:
-            self._names[name] = checked_address(address)
+        self._names[name] = checked_addresses(address)
 
     @property
     def connections(self) -> list[SimulatedConnection]:
@@ -340,20 +339,20 @@ class SimulatedInternet:
         self.events += 1
         self._trace(_ENTRY(self.now, number, len(data)) + kind + data)
 
-    def lookup(self, source: SimulatedHost, name: str) -> str | None:
-        """Return the address that a name, or an address, stands for on a host."""
+    def lookup(self, source: SimulatedHost, name: str) -> list[str]:
+        """Return the addresses that a name, or an address, stands for on a host."""
         if name in self._by_address:
-            return name
+            return [name]
         if name == "localhost":
-            return "127.0.0.1"
-        if name in self._names:
+            return ["127.0.0.1"]
+        if self._names.get(name):
             return self._names[name]
         if name in self._hosts:
-            return self._hosts[name].address
+            return [self._hosts[name].address]
         try:
-            return str(ipaddress.IPv4Address(name))
+            return [str(ipaddress.IPv4Address(name))]
         except ValueError:
-            return None
+            return []
 
     def host_at(self, address: str, source: SimulatedHost) -> SimulatedHost | None:
         """Return the host that an address leads to from a host."""

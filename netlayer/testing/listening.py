@@ -141,12 +141,12 @@ class _Attempt:
 
     def look_up(self) -> None:
         """Find the address of the host."""
-        address = self._internet.lookup(self._source, self._host)
-        if address is None:
+        addresses = self._internet.lookup(self._source, self._host)
+        if not addresses:
             error = DNSLookupError(f"no host of the simulated internet is called {self._host!r}")
             self._reactor.turn(b"unknown", self.failIfNotConnected, error)
             return
-        self._address = address
+        self._address = addresses[0]
         self._send(0)
 
     def _send(self, request: int) -> None:

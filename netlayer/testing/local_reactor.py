@@ -108,10 +108,10 @@ class LocalReactor(SystemEvents):
 
     def resolve(self, name: str, timeout: Sequence[int] = ()) -> Deferred[str]:
         """Return the address of a name."""
-        address = self._host.internet.lookup(self._host, name)
-        if address is None:
+        addresses = self._host.internet.lookup(self._host, name)
+        if not addresses:
             return fail(DNSLookupError(f"no host of the internet is called {name!r}"))
-        return succeed(address)
+        return succeed(addresses[0])
 
     def installNameResolver(self, resolver: Any) -> Any:
         """Resolve names by another resolver; returns the one before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from twisted.internet.base import ReactorBase
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from netlayer.errors import described
 from netlayer.identity import Identity
-from netlayer.testing.arguments import checked_address, checked_count, checked_number, checked_seconds
+from netlayer.testing.arguments import checked_addresses, checked_count, checked_number, checked_seconds
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.host import SimulatedHost
 from netlayer.testing.local_reactor import LocalReactor
@@ -162,7 +162,7 @@ class LocalInternet:
         self.rng = random.Random(f"{seed} internet")
         self._passing = Passing("await what is to be waited for")
         self._hosts: dict[str, LocalHost] = {}
-        self._names: dict[str, str] = {}
+        self._names: dict[str, list[str]] = {}
         self._network = ipaddress.ip_network(_free_network())
         self._began: float = self.reactor.seconds()
 
@@ -204,23 +204,20 @@ class LocalInternet:
             raise SimulationError(f"there is no host {described(name)} on this internet")
         return self._hosts[name]
 
-    def set_name(self, name: str, address: str | None) -> None:
-        """Have a name lead to an address from now on, or nowhere."""
-        if address is None:
-            self._names.pop(name, None)
-        else:
-            self._names[name] = checked_address(address)
+    def set_name(self, name: str, address: str | Iterable[str] | None) -> None:
+        """Have a name lead to an address from now on, to several, or nowhere."""
+        self._names[name] = checked_addresses(address)
 
-    def lookup(self, source: LocalHost, name: str) -> str | None:
-        """Return the address that a name, or an address, stands for."""
-        if name in self._names:
+    def lookup(self, source: LocalHost, name: str) -> list[str]:
+        """Return the addresses that a name, or an address, stands for."""
+        if self._names.get(name):
             return self._names[name]
         if name in self._hosts:
-            return self._hosts[name].address
+            return [self._hosts[name].address]
         try:
-            return str(ipaddress.IPv4Address("127.0.0.1" if name == "localhost" else name))
+            return [str(ipaddress.IPv4Address("127.0.0.1" if name == "localhost" else name))]
         except ValueError:
-            return None
+            return []
 
     @property
     def connections(self) -> list[LocalConnection]:

@@ -53,9 +53,9 @@ class SimulatedResolver:
         def answer() -> None:
             if resolution.cancelled:
                 return
-            address = reactor.host.internet.lookup(reactor.host, hostName)
-            if address is not None and (addressTypes is None or IPv4Address in addressTypes):
-                resolutionReceiver.addressResolved(IPv4Address("TCP", address, portNumber))
+            if addressTypes is None or IPv4Address in addressTypes:
+                for address in reactor.host.internet.lookup(reactor.host, hostName):
+                    resolutionReceiver.addressResolved(IPv4Address("TCP", address, portNumber))
             resolutionReceiver.resolutionComplete()
 
         internet = reactor.host.internet

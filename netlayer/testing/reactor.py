@@ -139,10 +139,10 @@ class SimulatedReactor(SystemEvents):
 
     def resolve(self, name: str, timeout: Sequence[int] = ()) -> Deferred[str]:
         """Return the address of a name."""
-        address = self._internet.lookup(self._host, name)
-        if address is None:
+        addresses = self._internet.lookup(self._host, name)
+        if not addresses:
             return fail(DNSLookupError(f"no host of the simulated internet is called {name!r}"))
-        return succeed(address)
+        return succeed(addresses[0])
 
     def run(self) -> NoReturn:
         """There is nothing to run: time passes in :meth:`SimulatedInternet.advance` and its relatives."""

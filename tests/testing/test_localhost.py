@@ -128,9 +128,9 @@ class RefusalsTests(SynchronousTestCase):
         self.refused("there is a host 'host1' already", internet.add_host, "host1")
         self.assertIs(internet.host("host1"), one)
         internet.set_name("www.example", two.address)
-        self.assertEqual(internet.lookup(one, "www.example"), two.address)
+        self.assertEqual(internet.lookup(one, "www.example"), [two.address])
         internet.set_name("www.example", None)
-        self.assertIsNone(internet.lookup(one, "www.example"))
+        self.assertEqual(internet.lookup(one, "www.example"), [])
         internet.add_hosts(252, "more")
         self.refused("has no address for another host", internet.add_host, "late")
 
