@@ -159,8 +159,9 @@ class Joining:
 
         :param record: with the addresses that may be dialed; see :meth:`netlayer.PeerFactory.dialable`.
         """
-        if not record.addresses:
-            return None
+        configured = self._wanted.stands_for(record)
+        if configured is not None or not record.addresses:
+            return configured
         address = Address(record.addresses[0].host, record.addresses[0].port)
         endpoint = client_endpoint(self._factory.hearsay_reactor, address)
         wanted = Wanted(Reason.MET, str(address), endpoint, expected_id=record.node_id)
@@ -248,6 +249,8 @@ class Joining:
                 if wanted.dialer.attempts:  # it is not where it was
                     self._wanted.follow(wanted, record)
                 return wanted
+            elif wanted.reason is Reason.CONFIGURED and wanted.dialer.exhausted:
+                return self.want_met(record)  # it may have moved
             elif wanted.reason is not Reason.ASKED:  # whoever has asked may have had enough before it is linked
                 return wanted
         is_sought = not is_another and factory.role == "peer"  # as all that are in the directory

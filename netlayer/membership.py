@@ -357,6 +357,10 @@ class Membership(LinkObserver):
 
     def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
         """One attempt and all its retries have failed. Packets go on to wait if the peer is tried elsewhere, too."""
+        if wanted.reason is Reason.CONFIGURED and wanted.node_id is not None and self.redials_met:
+            record = self.directory.get(wanted.node_id)
+            if record is not None and record.fingerprint == wanted.fingerprint:
+                self.joining.want_met(record)
         for remote in self.factory.remotes.unlinked(wanted.node_id, wanted.fingerprint):
             others = self.wanted.of(remote.node_id, remote.fingerprint)
             if not any(other.may_answer for other in others if other is not wanted):

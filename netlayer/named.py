@@ -48,6 +48,7 @@ class NameEndpoint:
     :class:`twisted.internet.endpoints.HostnameEndpoint` does.
 
     :param options: of that endpoint.
+    :ivar hosts: the addresses that the last look-up has found.
     """
 
     def __init__(self, reactor: Any, host: str, port: int, **options: Any) -> None:
@@ -55,6 +56,7 @@ class NameEndpoint:
         self._host = host
         self._port = port
         self._options = options
+        self.hosts: Sequence[str] = ()
         self._rotation = Rotation()
         self._lookup: _Lookup | None = None
 
@@ -80,7 +82,8 @@ class NameEndpoint:
     def _connect(self, found: Sequence[IAddress], factory: IProtocolFactory) -> Deferred[IProtocol]:
         self._lookup = None
         by_host = {getattr(address, "host", ""): address for address in found}
-        chosen = [by_host[host] for host in self._rotation.choose(list(by_host))]
+        self.hosts = list(by_host)
+        chosen = [by_host[host] for host in self._rotation.choose(self.hosts)]
         racing = HostnameEndpoint(_Answered(self._reactor, chosen), self._host, self._port, **self._options)
         connected: Deferred[IProtocol] = racing.connect(factory)
         return connected

@@ -14,6 +14,7 @@ from netlayer.dialing import Dialer, DialerState
 from netlayer.errors import ConfigurationError, JoinRefused
 from netlayer.named import NameEndpoint
 from netlayer.status import WantedStatus
+from netlayer.wire.messages import NetAddress
 
 if TYPE_CHECKING:
     from netlayer.driver import Driver
@@ -37,22 +38,32 @@ class Wanted:
     """One wanted peer.
 
     :param expected_id: the id that has to answer, if one was meant.
+    :param place: the host and port of a peer of the configuration, if it has any.
     :ivar address: where it is dialed, for people; of a peer that was met, the latest that is known.
     :ivar fingerprint: the key that answered last, or that a record names; None while it is unknown.
     :ivar ephemeral: whether that key dies with its process, so that another one may answer next time.
+    :ivar found_with: the addresses that the peer has told of itself when it was found where it is dialed.
     :ivar until: when it stops to be wanted, or None if never.
     """
 
     def __init__(
-        self, reason: Reason, address: str, endpoint: IStreamClientEndpoint, *, expected_id: int | None = None
+        self,
+        reason: Reason,
+        address: str,
+        endpoint: IStreamClientEndpoint,
+        *,
+        expected_id: int | None = None,
+        place: Address | None = None,
     ) -> None:
         self.reason = reason
         self.address = address
         self.endpoint = endpoint
         self.expected_id = expected_id
+        self.place = place
         self.node_id = expected_id
         self.fingerprint: bytes | None = None
         self.ephemeral = True
+        self.found_with: Sequence[NetAddress] = ()
         self.until: float | None = None
         self.refused: JoinRefused | None = None
         self.is_mistaken = False  # whether who answers for a bootstrap node is none
@@ -66,6 +77,13 @@ class Wanted:
     def leads_to(self, protocol: Driver) -> bool:
         """Tell whether a connection leads to this peer, by its key or as it is what was dialed."""
         return self.fingerprint == protocol.fingerprint or self.dialer.has_dialed(protocol)
+
+    def is_dialed_at(self, addresses: Sequence[NetAddress]) -> bool:
+        """Return whether one of these addresses is where it was configured; of a name the last look-up counts."""
+        if self.place is None:
+            return False
+        hosts = self.endpoint.hosts if isinstance(self.endpoint, NameEndpoint) else (_host(self.place.host),)
+        return any(_host(each.host) in hosts and each.port == self.place.port for each in addresses)
 
     @property
     def is_away(self) -> bool:
@@ -117,7 +135,7 @@ class Wanted:
 
 def client_endpoint(reactor: IReactorTime, address: Address) -> IStreamClientEndpoint:
     """Return the endpoint to dial at an address; ``localhost`` is 127.0.0.1, where nodes of that name listen."""
-    host = "127.0.0.1" if address.host == "localhost" else address.host
+    host = _host(address.host)
     literal = literal_address(host)
     if literal is None:
         return NameEndpoint(reactor, host, address.port)
@@ -130,7 +148,7 @@ def bootstrap(reactor: Any, where: Where) -> tuple[Hashable, Wanted]:
 
     :raises ConfigurationError: when `where` is malformed.
     """
-    text, endpoint = _client(reactor, where)
+    text, endpoint, _ = _client(reactor, where)
     return ("bootstrap", text), Wanted(Reason.BOOTSTRAP, text, endpoint)
 
 
@@ -143,8 +161,8 @@ def configured_peer(reactor: Any, where: Any) -> tuple[Hashable, Wanted]:
     expected_id = None
     if not isinstance(where, str) and isinstance(where, Sequence) and len(where) == 3:
         expected_id, where = parse_node_id(where[0]), tuple(where[1:])
-    text, endpoint = _client(reactor, where)
-    return ("configured", text), Wanted(Reason.CONFIGURED, text, endpoint, expected_id=expected_id)
+    text, endpoint, place = _client(reactor, where)
+    return ("configured", text), Wanted(Reason.CONFIGURED, text, endpoint, expected_id=expected_id, place=place)
 
 
 def met_key(node_id: int, fingerprint: bytes) -> Hashable:
@@ -152,17 +170,21 @@ def met_key(node_id: int, fingerprint: bytes) -> Hashable:
     return "met", node_id, fingerprint
 
 
-def _client(reactor: Any, where: Where) -> tuple[str, Any]:
-    """Return the text and the endpoint of somewhere to dial."""
+def _host(host: str) -> str:
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def _client(reactor: Any, where: Where) -> tuple[str, Any, Address | None]:
+    """Return the text and the endpoint of somewhere to dial, and its host and port if it has any."""
     if not isinstance(where, str):
         address = parse_address(where)
-        return str(address), client_endpoint(reactor, address)
+        return str(address), client_endpoint(reactor, address), address
     try:
         endpoint = clientFromString(reactor, where)
         check_endpoint(where, dialed=True)
         options = tcp_options(where)
         if options is not None and literal_address(options["host"]) is None and options["host"] != "localhost":
             endpoint = NameEndpoint(reactor, **options)  # Twisted's takes the first address, of IPv4 alone
-        return where, endpoint
+        return where, endpoint, Address(options["host"], options["port"]) if options is not None else None
     except Exception as error:  # endpoint strings raise whatever their parser stumbles over
         raise ConfigurationError(f"{where!r} is no endpoint to dial, such as 'tcp:127.0.0.1:8000': {error}") from None

@@ -126,12 +126,34 @@ class WantedPeers:
         self._merge_met(protocol)
         said = self._factory.dialable(protocol.record, protocol)
         for wanted in self.of_link(protocol):
-            if not wanted.dialer.has_dialed(protocol):
+            if wanted.dialer.has_dialed(protocol):
+                wanted.found_with = said.addresses
+            else:
                 self.follow(wanted, said)
+                if protocol.dialed:  # elsewhere
+                    wanted.found_with = ()
             self._learn(wanted, protocol, knows_key=self._is_proven(wanted, protocol))
             wanted.dialer.linked(protocol)
             if wanted.reason is Reason.ASKED:  # its place is taken by the peer that was met
                 self.drop(wanted)
+        if self.stands_for(said) is not None:
+            for wanted in self.of_link(protocol):
+                if wanted.reason is Reason.MET:
+                    self.drop(wanted)
+
+    def stands_for(self, record: Record) -> Wanted | None:
+        """Return the peer of the configuration that is dialed in place of the one that a record names, or None.
+
+        It is dialed where the record says, or has told the same addresses when it was found where it is dialed: a
+        forwarder may be there, or a name. When that has been in vain, it stands for no other place.
+        """
+        for wanted in self.of(record.node_id, record.fingerprint):
+            if wanted.reason is not Reason.CONFIGURED or wanted.fingerprint not in (None, record.fingerprint):
+                continue
+            is_same = not set(wanted.found_with).isdisjoint(record.addresses) and not wanted.dialer.exhausted
+            if is_same or wanted.is_dialed_at(record.addresses):
+                return wanted
+        return None
 
     def follow(self, wanted: Wanted, record: Record) -> None:
         """Dial a peer that was met where a record says, unless that is one of the places it names.

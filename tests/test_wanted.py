@@ -15,8 +15,9 @@ from netlayer.bootstrap import BootstrapFactory
 from netlayer.errors import DeliveryError, PeerIdentityMismatch, PeerUnreachable, Rejected
 from netlayer.factory import LinkObserver
 from netlayer.named import NameEndpoint
-from netlayer.wanted import Reason, Wanted, client_endpoint
+from netlayer.wanted import Reason, Wanted, client_endpoint, configured_peer
 from netlayer.wanted_peers import WantedPeers
+from netlayer.wire.messages import NetAddress
 from tests.memory import MemoryTestCase
 
 
@@ -353,3 +354,16 @@ class EndpointTests(MemoryTestCase):
             self.assertIsInstance(client_endpoint(self.reactor, Address(host, 1)), kind)
         client_endpoint(self.reactor, Address("localhost", 8000)).connect(PeerFactory(self.reactor, node_id=1))
         self.assertEqual(self.reactor.tcpClients[0][:2], ("127.0.0.1", 8000))
+
+    def test_places(self) -> None:
+        """A peer of the configuration is known to be dialed where a record says, however either of them spells it."""
+        home = NetAddress("127.0.0.1", 8000)
+        for where in (("127.0.0.1", 8000), ("localhost", 8000), "tcp:127.0.0.1:8000", "tcp:port=8000:host=localhost"):
+            _, wanted = configured_peer(self.reactor, where)
+            self.assertTrue(wanted.is_dialed_at([home]), where)
+            self.assertTrue(wanted.is_dialed_at([NetAddress("10.0.0.1", 1), NetAddress("localhost", 8000)]), where)
+            self.assertFalse(wanted.is_dialed_at([]), where)
+            self.assertFalse(wanted.is_dialed_at([NetAddress("127.0.0.1", 8001)]), where)
+        for where in ("unix:/run/node", ("node.example.org", 8000), (2, "10.0.0.1", 8000)):
+            _, wanted = configured_peer(self.reactor, where)
+            self.assertFalse(wanted.is_dialed_at([home]), where)

@@ -139,12 +139,14 @@ class MovedPeersTests(MovedPeersTestCase):
         self.assertEqual([peer.node_id for peer in self.stayer.application.get_peers()], [third.number])
 
     def test_configured(self) -> None:
-        """A configured peer is dialed where it was configured, whatever it says."""
+        """A configured peer is dialed where it was configured, whatever it says; and where it has been meanwhile."""
         other = self.internet.add_host("other")
         other.run(lambda host: node(host, peers=[(self.mover.number, self.mover.address, 9001)]))
         self.internet.run_until(lambda: len(other.application.get_peers()) == 2)
         self.move()
         self.internet.run_until(lambda: len(other.application.get_peers()) == 2)
+        self.mover.crash()
+        self.internet.run_until(lambda: len(other.application.get_peers()) == 1)
         wanted = {wanted.reason: wanted.address for wanted in other.application._membership.wanted}
         self.assertEqual(wanted[Reason.CONFIGURED], f"{self.mover.address}:9001")
         self.assertEqual(wanted[Reason.MET], self.here)
