@@ -36,6 +36,8 @@ ENOUGH = 2
 MIX_PER_LINK, MIX_AT_LEAST = 2.5, 8.0
 #: In how many of these steps a full node gives up a link: the fewer, the more links there are.
 GIVE_UP = 1 / 3
+#: Seconds for which a peer is left alone at least, whatever it says: it may be wrong about its room again and again.
+ALONE_AT_LEAST = 5.0
 #: Peers to be left alone that are remembered; those that were told first are forgotten first.
 MAX_LEFT_ALONE = 4096
 
@@ -110,7 +112,8 @@ class Room:
         self._settings = settings
         self._rng = rng
         self._alone_until: OrderedDict[bytes, float] = OrderedDict()
-        self._parted: set[bytes] = set()  # those of them that have parted, and were not dialed since
+        self._parted: set[bytes] = set()  # those of them that have parted, and are asked once before their time
+        self._asked_until: OrderedDict[bytes, float] = OrderedDict()  # until when they are not asked once more
         self._backoff = BackOff(settings=settings, rng=rng)
         self._dial_at: float | None = None  # when to dial on
         self._mix_at: float | None = None
@@ -120,11 +123,12 @@ class Room:
     def leave_alone(self, key: bytes, now: float, seconds: float | None = None) -> None:
         """A peer has refused this node for want of room, or this node has parted from it.
 
-        :param seconds: for how long it is not dialed; by default for ``refused_wait``, which is the most.
+        :param seconds: for how long it is not dialed, if that is not too short; by default for ``refused_wait``, which
+            is the most.
         """
         most = self._settings.refused_wait
         self._parted.discard(key)
-        self._alone_until[key] = now + (most if seconds is None else min(seconds, most))
+        self._alone_until[key] = now + (most if seconds is None else min(max(seconds, ALONE_AT_LEAST), most))
         self._alone_until.move_to_end(key)
         if len(self._alone_until) > MAX_LEFT_ALONE:
             oldest, _ = self._alone_until.popitem(last=False)
@@ -133,10 +137,12 @@ class Room:
     def parted(self, key: bytes, now: float, seconds: float | None = None) -> None:
         """A peer has parted from this node, as it needed the place.
 
-        It is left alone, too; but if others have parted at the same time, and too few are left, it is asked once.
+        It is left alone, too; but if others have parted at the same time, and too few are left, it is asked once in
+        ``refused_wait``: it may let this node in and part again and again.
         """
         self.leave_alone(key, now, seconds)
-        self._parted.add(key)
+        if self._asked_until.get(key, now) <= now:
+            self._parted.add(key)
 
     def linked(self, key: bytes) -> None:
         """A peer is linked: there is room somewhere, so further ones are dialed soon."""
@@ -194,7 +200,12 @@ class Room:
         else:
             chosen = self._rng.sample(eligible, min(len(eligible), needed, max(BATCH, needed // 4)))
             self._dial_at = now + self._backoff.failed(now) if chosen else None
-        self._parted.difference_update(chosen)
+        for key in self._parted.intersection(chosen):
+            self._parted.discard(key)
+            self._asked_until[key] = now + self._settings.refused_wait
+            self._asked_until.move_to_end(key)
+            if len(self._asked_until) > MAX_LEFT_ALONE:
+                self._asked_until.popitem(last=False)
         if not chosen:
             self._dial_at = min((self._alone_until[key] for key in view.candidates), default=None)
         return [Dial(key) for key in chosen]

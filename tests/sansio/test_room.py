@@ -72,6 +72,24 @@ class DialTests(RoomTestCase):
         self.assertEqual(len(asked), 4)
         self.assertEqual(set(asked), set(map(Dial, parted)))
 
+    def test_too_soon(self) -> None:
+        """Who says that it has room at once is left alone for some seconds all the same."""
+        for seconds in (0.0, 0.001, 1.0):
+            self.room.leave_alone(key(100), 0.0, seconds)
+            self.assertEqual(self.room.steps(view(9, candidates=1), 4.0), [])
+            self.assertEqual(self.room.next_deadline(), 5.0)
+
+    def test_parts_again_and_again(self) -> None:
+        """A peer that lets this node in and parts at once, without end, is dialed twice a minute at most."""
+        dialed, now = 0, 0.0
+        while now < 600.0:
+            if self.room.steps(view(9, candidates=1), now):
+                dialed += 1
+                self.room.linked(key(100))
+                self.room.parted(key(100), now, 60.0)
+            now += 0.1
+        self.assertLessEqual(dialed, 21)
+
     def test_parted_and_refused(self) -> None:
         """A peer that has parted and refuses then is not asked again."""
         self.room.parted(key(100), 0.0)
