@@ -51,12 +51,6 @@ class Gate:
             text = "unknown keys at this address have broken the protocol too often, and this one is unknown, too"
             protocol._reject(RejectCode.PROTOCOL_VIOLATION, text, seconds)
             return
-        known = factory.remotes.find_key(fingerprint)
-        is_counted = known is not None and bool(known.connections)
-        if not is_counted and not factory.has_room() and not factory.observer.is_configured(protocol):
-            factory.observer.has_no_room(protocol)
-            self._find_room(protocol)
-            return
         try:
             claim = factory.claims.judge(protocol.record, protocol.succession)
         except RemoteProtocolError as error:
@@ -73,9 +67,9 @@ class Gate:
             return
         holder = factory.remotes.find(said.node_id)
         if holder is None or holder.link is None or holder.fingerprint == fingerprint:
-            self._accept(protocol)
+            self._admit(protocol)
         elif claim.beats(factory.claims.standing(holder.link.record)):
-            self._accept(protocol)  # the holder loses the id as soon as this is the link
+            self._admit(protocol)  # the holder loses the id as soon as this is the link
         else:
             self._ask_holder(protocol, holder, holder.link)
 
@@ -123,6 +117,17 @@ class Gate:
         text = f"this node has {factory.settings.max_connections} links"
         protocol._reject(RejectCode.FULL, text, referrals=factory.observer.referrals(protocol))
 
+    def _admit(self, protocol: Driver) -> None:
+        """Accept a connection against which nothing speaks, if there is room: nobody has to leave for any other."""
+        factory = self._factory
+        known = factory.remotes.find_key(protocol.fingerprint)
+        is_counted = known is not None and bool(known.connections)
+        if is_counted or factory.has_room() or factory.observer.is_configured(protocol):
+            self._accept(protocol)
+        else:
+            factory.observer.has_no_room(protocol)
+            self._find_room(protocol)
+
     def _accept(self, protocol: Driver) -> None:
         protocol._accept(self._factory.remotes.with_key(protocol.fingerprint, protocol.introduction.node_id))
 
@@ -141,7 +146,7 @@ class Gate:
             return
         holder.close_all(LinkLost(f"silent, and another key claims id {holder.node_id}"))
         if protocol.state is State.JUDGING:  # the hook of the lost link may have stopped the node
-            self._accept(protocol)
+            self._admit(protocol)
 
     def _refuse_id(self, protocol: Driver, holder: Driver) -> None:
         text = f"id {protocol.introduction.node_id} is held by another key that is linked"

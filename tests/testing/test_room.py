@@ -45,6 +45,26 @@ class RoomTests(SynchronousTestCase):
         self.assertIn(friend.number, [peer.node_id for peer in full.application.get_peers()])
         self.assertEqual(len(full.application.factory.links()), 2)
 
+    def test_nobody_parts_in_vain(self) -> None:
+        """It parts from nobody for a stranger that it refuses anyway: one whose id another key holds, say."""
+        internet = SimulatedInternet(seed=1)
+        internet.add_host("alpha").run(bootstrap)
+        full, *others = internet.add_hosts(4, "node")
+        for host in (full, *others):
+            host.run(lambda host: node(host, settings=attrs.evolve(Settings(), max_connections=4)))
+        internet.advance(20.0)
+        before = full.application.factory.links()
+        self.assertEqual(len(before), 4)
+        for number, holder in enumerate(others):
+            stranger = internet.add_host(f"stranger-{number}")
+            refusals: list[Failure] = []
+            factory = PeerFactory(stranger.reactor, node_id=holder.number, identity=stranger.identity())
+            attempt = factory.connect(TCP4ClientEndpoint(stranger.reactor, full.address, 8001))
+            attempt.addErrback(refusals.append)
+            internet.advance(5.0)
+            self.assertEqual([failure.value.code for failure in refusals], [RejectCode.ID_TAKEN])
+            self.assertEqual(full.application.factory.links(), before)
+
 
 class Befriended(PeerFactory):
     """Says that it has three neighbours, so it is nobody whom others have to let in."""
