@@ -368,6 +368,7 @@ class Membership(LinkObserver):
         is_gone = wanted.reason is Reason.MET and wanted not in self.wanted and not is_full(wanted.dialer.last_error)
         if is_gone and wanted.node_id is not None:
             self.directory.doubt(wanted.node_id, wanted.fingerprint)
+            self.seeking.gone(wanted.fingerprint)
         self._give_up(wanted)
 
     def _peer_refused(self, wanted: Wanted) -> None:

@@ -113,6 +113,11 @@ class Seeking:
             self._refer(referral, protocol)
         self._changed()
 
+    def gone(self, fingerprint: bytes | None) -> None:
+        """A peer was dialed in vain for as long as peers are wanted: what a refuser has told of it is not true now."""
+        if fingerprint is not None:
+            self._referred.pop(fingerprint, None)
+
     def stop(self) -> None:
         """Look for nobody any more."""
         self._stopped = True
@@ -288,6 +293,9 @@ class Seeking:
         known = self._factory.claims.known_peers.key_of(referral.node_id)
         if not record.addresses or known not in (None, referral.fingerprint):
             return
+        where = record.addresses[0]
+        if any(other.addresses[0] == where for other in self._referred.values()):
+            return  # one node listens at a port; who makes peers up has one address dialed for all of them
         self._referred[referral.fingerprint] = record
         if len(self._referred) > MAX_REFERRED:
             self._referred.popitem(last=False)

@@ -18,9 +18,9 @@ class Listener(PeerProtocol):
         self.factory.application.append(packet.data)
 
 
-def node(host: SimulatedHost, **options: Any) -> PeerService:
+def node(host: SimulatedHost, *, kind: type[PeerService] = PeerService, **options: Any) -> PeerService:
     """Return the node of a host, which knows of the bootstrap node on the host ``alpha``."""
-    service = PeerService(
+    service = kind(
         host.reactor,
         **{
             "node_id": host.number,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.application.internet import StreamServerEndpointService
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import PeerFactory, PeerService
 from netlayer.driver import Driver
 from netlayer.testing import SimulatedHost, SimulatedInternet
-from netlayer.wire.messages import GoodbyeCode, RejectCode
+from netlayer.wire.messages import MAX_REFERRALS, GoodbyeCode, NetAddress, Referral, RejectCode
 from tests.testing.network import bootstrap, node
 
 
@@ -24,7 +27,10 @@ class Refuser(PeerFactory):
             super().introduced(protocol)
             return
         self.met += not protocol.dialed
-        protocol._reject(RejectCode.FULL, "no room", self.seconds)
+        protocol._reject(RejectCode.FULL, "no room", self.seconds, self.told())
+
+    def told(self) -> tuple[Referral, ...]:
+        return ()
 
 
 class Parter(PeerFactory):
@@ -52,6 +58,26 @@ class BriefRefuser(Refuser):
     seconds = 0.001
 
 
+class Liar(Refuser):
+    """Refers others to nodes that there are not, all of them at the address of a victim."""
+
+    victim: NetAddress
+
+    def told(self) -> tuple[Referral, ...]:
+        ids = [self.rng.randrange(2**32, 2**62) for _ in range(MAX_REFERRALS)]
+        return tuple(Referral(number, self.rng.randbytes(32), (self.victim,)) for number in ids)
+
+
+class Victim(Factory):
+    """Counts who connects."""
+
+    noisy = False
+    met = 0
+
+    def buildProtocol(self, addr: object) -> None:
+        self.met += 1
+
+
 class RudePeersTests(SynchronousTestCase):
     def test_are_left_alone(self) -> None:
         """Whoever refuses or parts again and again is dialed now and then only, whatever it says of the next time."""
@@ -59,6 +85,33 @@ class RudePeersTests(SynchronousTestCase):
             for others in (0, 1, 3):
                 with self.subTest(kind=kind.__name__, others=others):
                     self.assertLess(self.met_by(kind, others), 2 * 30 * (1 + others))
+
+    def test_referrals(self) -> None:
+        """Peers that somebody has made up are dialed a few times in a minute, and not for ever."""
+        internet = SimulatedInternet(seed=1)
+        internet.add_host("alpha").run(bootstrap)
+        honest, victim_host, rude = (internet.add_host(name) for name in ("honest", "victim", "rude"))
+        victim = Victim()
+        endpoint = TCP4ServerEndpoint(victim_host.reactor, 7000, interface=victim_host.address)
+        victim_host.run(StreamServerEndpointService(endpoint, victim))
+        honest.run(node)
+        internet.advance(10.0)
+
+        class Rude(PeerService):
+            _factory_class = Liar
+
+        def run(host: SimulatedHost) -> Any:
+            return node(host, kind=Rude)
+
+        Liar.victim = NetAddress(victim_host.address, 7000)
+        rude.run(run)
+        internet.advance(300.0)
+        during, _ = victim.met, rude.crash()
+        internet.advance(120.0)
+        victim.met = 0
+        internet.advance(600.0)
+        self.assertLess(during, 100)
+        self.assertEqual(victim.met, 0)
 
     def met_by(self, kind: Any, others: int) -> int:
         """Return how many connections a rude peer gets within two minutes from some others."""
@@ -73,15 +126,7 @@ class RudePeersTests(SynchronousTestCase):
             _factory_class = kind
 
         def rude(host: SimulatedHost) -> Any:
-            where, alpha = (host.address, 8001), ("alpha", 8000)
-            return Rude(
-                host.reactor,
-                node_id=host.number,
-                listen=where,
-                bootstraps=[alpha],
-                identity=host.identity(),
-                rng=host.rng,
-            )
+            return node(host, kind=Rude)
 
         host = internet.add_host("rude")
         host.run(rude)
