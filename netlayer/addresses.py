@@ -280,6 +280,11 @@ def parse_node_id(value: object) -> int:
     return number
 
 
+def _is_host(text: str) -> bool:
+    """Return whether a text can be a host: only IPv6 addresses have colons, so ``localhost:8000`` is none."""
+    return len(text) <= MAX_HOST and bool(_HOST.fullmatch(text)) and (":" not in text or bool(literal_address(text)))
+
+
 def parse_address(value: object, *, free_port: bool = False) -> Address:
     """Return the address that a ``(host, port)`` pair stands for.
 
@@ -289,7 +294,7 @@ def parse_address(value: object, *, free_port: bool = False) -> Address:
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != 2:
         raise ConfigurationError(f"an address is a (host, port) pair, not {described(value)}")
     host, port = value
-    if not isinstance(host, str) or not 1 <= len(host) <= MAX_HOST or not _HOST.fullmatch(host):
+    if not isinstance(host, str) or not _is_host(host):
         raise ConfigurationError(f"a host is a name, in ASCII, or an IP address, not {described(host)}")
     if isinstance(port, str) and port.isascii() and port.isdecimal() and len(port) <= 5:
         port = int(port)

@@ -38,8 +38,8 @@ def _setting(default: float, unit: str, what: str, why: str, *, least: float = 0
             kind = "a whole number" if whole else "a number"
             raise ConfigurationError(f"setting {field.name} must be {kind} ({unit}), not {described(value)}")
         if not least <= value <= most:  # type: ignore[operator]
-            allowed = f"from {least:.16g} to {most:.16g} {unit}"
-            raise ConfigurationError(f"setting {field.name} must be {allowed}, not {described(value)}")
+            end = f"at most {most:.16g}" if value > most else f"at least {least:.16g}"  # type: ignore[operator]
+            raise ConfigurationError(f"setting {field.name} must be {end} ({unit}), not {described(value)}")
 
     return attrs.field(
         default=default,

@@ -83,6 +83,8 @@ def _locked(directory: Path, *, shown: str) -> int:
         process = os.read(lock, 20).decode("ascii", "replace").strip()
         os.close(lock)
         by = f"the process {process}" if process.isdigit() else "another process"
+        if process == str(os.getpid()):
+            by = f"another node of this process ({process})"
         raise ConfigurationError(f"data directory {shown!r} is in use by {by}; each node needs its own") from None
     except OSError as error:
         os.close(lock)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from netlayer import reactor_thread
@@ -170,7 +171,10 @@ class Node(Generic[Mode]):
     ) -> None:
         unknown = sorted(options.keys() - _option_names(self._service_class))
         if unknown:
-            raise TypeError(f"{type(self).__name__}() takes no argument {unknown[0]!r}")
+            name, advice = unknown[0], ""
+            if name in attrs.fields_dict(Settings):
+                advice = f": it is a setting, so give settings=Settings({name}=...)"
+            raise TypeError(f"{type(self).__name__}() takes no argument {name!r}{advice}")
         where = parse_address((host, port), free_port=True)
         first: list[Where] = [] if bootstrap_address is None else [parse_address(bootstrap_address)]
         self._blocks: bool = reactor is None

@@ -58,7 +58,7 @@ class Sending:
         :raises InvalidArgument: when `timeout` or `until` makes no sense.
         """
         confirmed = self._factory.broadcast(data, timeout=timeout, until=until)
-        missed = self._membership.missing() - confirmed.keys()
+        missed = self._membership.missing().difference(confirmed)
         outcomes = DeferredList(list(confirmed.values()), consumeErrors=True)
 
         def report(results: list[tuple[bool, Any]]) -> BroadcastReport:

@@ -98,15 +98,18 @@ class FieldsTests(SynchronousTestCase):
                 )
 
     def test_out_of_range(self) -> None:
-        """A value outside of its range is refused by the name of its field, and the error tells the exact range."""
+        """A value outside of its range is refused by the name of its field, and the error tells which end it passed."""
         for field in NUMBERS:
             least, most, unit = (field.metadata[name] for name in ("least", "most", "unit"))
             for wrong in (least - 1, most + 1, -(2**70), 2**70):
+                bounds = f"{least:.16g} ({unit})" if wrong < least else f"{most:.16g} ({unit})"
+                limit = "at least" if wrong < least else "at most"
                 self.assertRefused(
-                    f"setting {field.name} must be from", f"{unit}, not {wrong!r}", **{field.name: wrong}
+                    f"setting {field.name} must be {limit} {bounds}, not {wrong!r}", **{field.name: wrong}
                 )
-        self.assertRefused("from 65536 to 2147483648 bytes, not 65535", window=65535)
-        self.assertRefused("from 0.05 to 9007199254740992 seconds, not 0.01", timeout=0.01)
+        self.assertRefused("at least 65536 (bytes), not 65535", window=65535)
+        self.assertRefused("at most 1048576 (bytes), not 1048577", buffer_size=2**20 + 1)
+        self.assertRefused("at least 0.05 (seconds), not 0.01", timeout=0.01)
 
     def test_no_numbers(self) -> None:
         """NaN and infinity are no times."""
@@ -117,7 +120,7 @@ class FieldsTests(SynchronousTestCase):
 
     def test_absurd_value(self) -> None:
         """A number too long to be printed is refused like any other."""
-        self.assertRefused("setting max_connections must be from 1", max_connections=10**5000)
+        self.assertRefused("setting max_connections must be at most 9007199254740992 (links)", max_connections=10**5000)
 
     def test_ends_of_the_range(self) -> None:
         """The ends of each range are allowed themselves, as far as other settings agree."""

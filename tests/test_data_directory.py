@@ -61,12 +61,11 @@ class DataDirectoryTests(SynchronousTestCase):
         two.release()
 
     def test_held(self) -> None:
-        """A second node, of the same process too, is refused by the names of the directory and of the process."""
+        """A second node, of the same process too, is refused by the name of the directory, and hears who has it."""
         held = DataDirectory.open(self.directory)
-        self.assertEqual(
-            self.refusal(),
-            f"data directory '{self.directory}' is in use by the process {os.getpid()}; each node needs its own",
-        )
+        by = f"another node of this process ({os.getpid()})"
+        said = f"data directory '{self.directory}' is in use by {by}; each node needs its own"
+        self.assertEqual(self.refusal(), said)
         held.release()
 
     def test_forgotten(self) -> None:

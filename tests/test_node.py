@@ -89,6 +89,9 @@ class DescriptionTests(SynchronousTestCase):
         for name in ("foo", "listen", "protocol", "store"):
             error = self.assertRaises(TypeError, self.node, 2, "localhost", 8001, **{name: None})
             self.assertEqual(str(error), f"Node() takes no argument {name!r}")
+        error = self.assertRaises(TypeError, self.node, 2, "localhost", 8001, max_connections=5)
+        advice = "it is a setting, so give settings=Settings(max_connections=...)"
+        self.assertEqual(str(error), f"Node() takes no argument 'max_connections': {advice}")
         node = BootstrapNode(1, "localhost", 8000, reactor=MemoryReactorClock(), store=None)  # type: ignore[call-overload]
         self.assertEqual(node.node_id, 1)
 

@@ -73,6 +73,7 @@ class BroadcastTests(CallersTestCase):
         report, _ = self.report(0)
         self.assertEqual((report.delivered, report.failed), ({other.number}, {}))
         self.assertEqual(report.missed, {absent.number, self.worker.number})
+        self.assertIsInstance(report.missed, frozenset)  # as it is declared, so that nobody changes a report
         absent.run(node)
         self.worker.restart()
         self.internet.advance(30.0)
