@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -35,9 +35,11 @@ class Command(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse a command line."""
         if not hasattr(self, "subCommands") and options is not None:
-            with suppress(getopt.GetoptError):  # which is raised again
+            try:
                 found, arguments = getopt.gnu_getopt(list(options), self.shortOpt, self.longOpt)
-                options = [*(text for option in found for text in option if text), "--", *arguments]
+            except getopt.GetoptError as error:
+                raise usage.UsageError(str(error)) from None
+            options = [*(text for option in found for text in option if text), "--", *arguments]
         super().parseOptions(options)
 
     def opt_version(self) -> NoReturn:

@@ -143,7 +143,7 @@ class CommandTests(SynchronousTestCase):
         former = self.run_command("identity", "--create", str(directory)).strip()
         secret = (directory / "identity.pem").read_text().split("-----")[2]
         held = DataDirectory.open(directory)
-        self.assertIn("is in use by the process", self.mistake("rotate", str(directory)))
+        self.assertIn("is in use by another node of this process", self.mistake("rotate", str(directory)))
         held.release()
         printed = self.run_command("rotate", str(directory))
         new = self.run_command("identity", str(directory)).strip()
@@ -197,6 +197,9 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("a node id is", self.mistake("bindings", "x", "--remove", "y"))
         self.assertIn("two arguments", self.mistake("ban", "x"))
         self.assertIn("--what", self.mistake("secret", "--what"))
+        for command in ("known", "bindings", "identity", "rotate", "ban"):
+            self.assertIn("option --what not recognized", self.mistake(command, "x", "--what", "1"))
+        self.assertIn("option --forget requires argument", self.mistake("known", "x", "--forget"))
 
     def test_help(self) -> None:
         """Help tells of every command."""

@@ -103,6 +103,7 @@ class OptionsTests(SynchronousTestCase):
     def test_mistakes(self) -> None:
         """Each mistake is told in one line, with the option or its value in it."""
         listening = "no endpoint to listen at, such as 'tcp:8000:interface=127.0.0.1'"
+        searched = f"on the Python path or in the working directory {os.getcwd()}"
         dialed = "no endpoint to dial, such as 'tcp:127.0.0.1:8000'"
         for arguments, told in [
             ((), "--id is required"),
@@ -151,7 +152,9 @@ class OptionsTests(SynchronousTestCase):
                 "--exempt-addresses: 'gateway' is neither an IP address nor a network such as '10.0.0.0/8'",
             ),
             (("--id", "2", "--window", "5"), "setting window must be at least 65536 (bytes), not 5"),
-            (("--id", "2", "--protocol", "no.such.Thing"), "no.such.Thing"),
+            (("--id", "2", "--protocol", "no.such.Thing"), f"no.such.Thing: there is no module 'no' {searched}"),
+            (("--id", "2", "--protocol", "Thing"), f"Thing: there is no module 'Thing' {searched}"),
+            (("--id", "2", "--protocol", "netlayer.Thing"), "netlayer.Thing: AttributeError: "),
             (("--id", "2", "--protocol", "os.path"), "os.path is not a subclass"),
         ]:
             self.assertIn(told, self.refused(*arguments))

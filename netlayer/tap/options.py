@@ -246,6 +246,10 @@ def _protocol_class(name: str) -> type[PeerProtocol]:
     sys.path.insert(0, os.getcwd())  # and stays there: the application may import more of itself later
     try:
         found = reflect.namedAny(name)
+    except (reflect.ModuleNotFound, reflect.ObjectNotFound):
+        searched = f"on the Python path or in the working directory {os.getcwd()}"
+        module = name.partition(".")[0]
+        raise usage.UsageError(f"--protocol {name}: there is no module {module!r} {searched}") from None
     except Exception as error:  # whatever the application's module raises when it is imported
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename not in (__file__, reflect.__file__) and frame.line]
