@@ -201,7 +201,7 @@ class Settings:
     backoff_first: float = _setting(
         0.5,
         "seconds",
-        "the first wait between attempts is shorter",
+        "the longest first wait between attempts",
         "what failed by chance is soon tried again",
         least=0.001,
     )

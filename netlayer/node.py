@@ -311,7 +311,10 @@ class Node(Generic[Mode]):
     def when_joined(self: Node[Twisted]) -> Deferred[None]: ...
 
     def when_joined(self) -> Any:
-        """Wait until the node is registered with a bootstrap node."""
+        """Wait until the node is registered with a bootstrap node: for ever if it was given none.
+
+        :raises NotStarted: before the start.
+        """
 
         def when_joined() -> Deferred[None]:
             self._require_started()

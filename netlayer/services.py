@@ -229,7 +229,7 @@ class PeerService(Service):
         return self._membership.seeking.unlinked()
 
     def when_joined(self) -> Deferred[None]:
-        """Return a Deferred that fires as soon as this node is registered with a bootstrap node."""
+        """Return a Deferred that fires once this node is registered with a bootstrap node: never if it has none."""
         return self._membership.joining.when_joined()
 
     @property
