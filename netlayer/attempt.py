@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,7 +24,7 @@ class Attempt(Factory):
 
     :param build: makes the protocol of a connection of this attempt.
     :param expected_id: the node id that has to answer, if one was meant.
-    :param expected_fingerprint: the key that has to answer, if one is known.
+    :param expected_fingerprints: the keys of which one has to answer; any may if there are none.
     :ivar reached: the addresses at which TCP stood.
     :ivar outcome: fires with the protocol that is the link; cancelling it gives up, unless the link stands already.
     """
@@ -36,10 +36,10 @@ class Attempt(Factory):
         build: Callable[[Attempt], Any],
         *,
         expected_id: int | None = None,
-        expected_fingerprint: bytes | None = None,
+        expected_fingerprints: Collection[bytes] = (),
     ) -> None:
         self.expected_id = expected_id
-        self.expected_fingerprint = expected_fingerprint
+        self.expected_fingerprints = expected_fingerprints
         self.outcome: Deferred[Any] = Deferred(lambda _: self.give_up(CancelledError()))
         self._build = build
         self.reached: list[IAddress] = []

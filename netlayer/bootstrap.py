@@ -78,6 +78,7 @@ class BootstrapFactory(PeerFactory):
         self.registry = Registry(settings=self.settings, rng=self.rng)
         self.store = store if store is not None else MemoryStore()
         self._signers: tuple[bytes, ...] = ()
+        self._told_vouched: frozenset[bytes] = frozenset()
         self._is_loaded = True
         self._lease_timer: IDelayedCall | None = None
         self.claims.trust(self.identity.fingerprint)
@@ -92,6 +93,11 @@ class BootstrapFactory(PeerFactory):
             for record in self.registry.records()
             if record.addresses
         ]
+
+    def show_ticket(self, ticket: Ticket) -> None:
+        """Support this node's claim to its id by a ticket; whoever has given it is vouched for from now on."""
+        super().show_ticket(ticket)
+        self._tell_vouched()
 
     def local_on(self, protocol: Driver) -> LocalNode:
         """Return what this node says about itself on a connection, with a ticket of its own that is good."""
@@ -178,6 +184,7 @@ class BootstrapFactory(PeerFactory):
         self.claims.successions.load(holdings.successions)
         self._signers = tuple(key for key in holdings.signers if key != self.identity.public_key)
         self.claims.trust(self.identity.fingerprint, self._signers)
+        self._tell_vouched()
         for link in self.links():
             refusal = self.refusal(self.claims.standing(link.record, link.succession))
             if refusal is not None:
@@ -290,6 +297,16 @@ class BootstrapFactory(PeerFactory):
         keys = dict.fromkeys((*self._signers, *self.claims.signers()))
         keys.pop(self.identity.public_key, None)
         return tuple(keys)[:MAX_SIGNERS]
+
+    def _tell_vouched(self) -> None:
+        """Tell those who are registered of a bootstrap node that is newly vouched for: this one may die at any time."""
+        vouched = self._vouched()
+        is_news, self._told_vouched = not self._told_vouched.issuperset(vouched), frozenset(vouched)
+        if not is_news:
+            return
+        for link in self.links():
+            if self.registry.lease(link.introduction.node_id, link.fingerprint) is not None:
+                link._say(Registered(self.settings.lease_grace, vouched=vouched))
 
     def _stopped_now(self) -> None:
         if self._lease_timer is not None:

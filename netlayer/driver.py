@@ -125,13 +125,14 @@ class Driver(Protocol):
         try:
             fingerprint = self.factory.security.proven_fingerprint(self.transport)
             self.succession = self.factory.security.succession(self.transport)
-            expected = self._attempt.expected_fingerprint if self._attempt is not None else None
+            expected = tuple(self._attempt.expected_fingerprints) if self._attempt is not None else ()
             if (
-                expected is not None
-                and fingerprint != expected
-                and not self.factory.claims.has_replaced(expected, fingerprint, self.succession)
+                expected
+                and fingerprint not in expected
+                and not any(self.factory.claims.has_replaced(each, fingerprint, self.succession) for each in expected)
             ):
-                raise PeerIdentityMismatch(fingerprint_text(expected), fingerprint_text(fingerprint))
+                others = " or another known one" if len(expected) > 1 else ""
+                raise PeerIdentityMismatch(f"{fingerprint_text(expected[0])}{others}", fingerprint_text(fingerprint))
         except (RemoteProtocolError, PeerIdentityMismatch) as error:
             self._abort(error)
             return

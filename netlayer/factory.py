@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -255,19 +256,19 @@ class PeerFactory(Factory):
         endpoint: IStreamClientEndpoint,
         *,
         expected_id: int | None = None,
-        expected_fingerprint: bytes | None = None,
+        expected_fingerprints: Collection[bytes] = (),
     ) -> Deferred[PeerProtocol]:
         """Dial an endpoint, over TLS.
 
         :param expected_id: the node id that has to answer, if one was meant.
-        :param expected_fingerprint: the key that has to answer, if one is known.
+        :param expected_fingerprints: the keys of which one has to answer; any may if there are none.
         :returns: fires with the protocol that is the link to the peer: the one that was dialed, or another one if the
             peer has dialed us meanwhile. Fails after ``timeout``, for connecting and for the handshake each. Cancelling
             it gives up, unless the link stands already.
         """
         if self.stopping:
             return fail(NodeStopped())
-        attempt = Attempt(self._build, expected_id=expected_id, expected_fingerprint=expected_fingerprint)
+        attempt = Attempt(self._build, expected_id=expected_id, expected_fingerprints=expected_fingerprints)
         self._attempts[attempt] = None
 
         def over(result: PeerProtocol | Failure) -> PeerProtocol | Failure:

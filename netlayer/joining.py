@@ -12,7 +12,7 @@ from netlayer.directory import Directory
 from netlayer.driver import Driver
 from netlayer.errors import NodeStopped, RemoteProtocolError
 from netlayer.factory import PeerFactory
-from netlayer.sansio.tickets import Claim
+from netlayer.sansio.tickets import Claim, key_fingerprint
 from netlayer.waiters import Waiters
 from netlayer.wanted import Reason, Wanted, client_endpoint, met_key
 from netlayer.wanted_peers import WantedPeers
@@ -118,6 +118,7 @@ class Joining:
             return
         if isinstance(news, Registered):
             self._factory.claims.trust(bootstrap.fingerprint, news.vouched)
+            self._wanted.vouched(bootstrap, [key_fingerprint(key) for key in news.vouched])
             self._take_ticket(bootstrap, news.ticket)
         self._factory.records_received(bootstrap, news.records)
         records = [self._factory.dialable(record, bootstrap) for record in news.records]

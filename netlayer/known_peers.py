@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -13,12 +14,24 @@ from netlayer.errors import ConfigurationError, NetlayerError
 from netlayer.identity import fingerprint_text, give_to_owner, parse_fingerprint
 from netlayer.nodelog import NodeLog
 
-__all__ = ["KNOWN_PEERS_FILE", "DamagedPeers", "KnownPeers", "read_known_peers", "write_known_peers"]
+__all__ = [
+    "KNOWN_PEERS_FILE",
+    "MAX_KEYS",
+    "DamagedPeers",
+    "Entries",
+    "Further",
+    "KnownPeers",
+    "read_known_peers",
+    "with_vouched",
+    "write_known_peers",
+]
 
 #: The name of the file in a data directory.
 KNOWN_PEERS_FILE = "known_peers"
 #: Keys and addresses that are remembered at most, which makes a file of some 1.5 MB.
 MAX_KNOWN = 16384
+#: Keys of one name: as many as it has machines that are tried.
+MAX_KEYS = 8
 #: Bytes of a longer file are not read.
 MAX_FILE = 16 * 1024 * 1024
 #: Keys that contradict what is known are each told once, and so many of them at most.
@@ -27,8 +40,25 @@ MAX_TOLD = 1000
 WRITE_AFTER = 1.0
 
 _HEAD = "# keys that this node has met; 'netlayer known --forget' removes them"
-#: Known keys, by the id that they hold or by the address at which they answer.
-Entries = dict[int | str, bytes]
+
+
+class Further(NamedTuple):
+    """A further key of a name, which a bootstrap node that is known there has vouched for.
+
+    :ivar number: from 1 on; the key that was met first is known by the name itself.
+    """
+
+    name: str
+    number: int
+
+    def __str__(self) -> str:
+        return self.name
+
+
+#: Who has a key: the id that it holds, or the address at which it answers.
+Who: TypeAlias = int | str | Further
+#: Known keys.
+Entries = dict[Who, bytes]
 
 
 class DamagedPeers(NetlayerError):
@@ -59,7 +89,7 @@ def read_known_peers(path: Path) -> dict[str, Entries]:
                 entries = networks.setdefault(rest, {})
                 continue
             key, who = rest.split(" ", 1)
-            entries[int(who) if kind == "id" else who] = parse_fingerprint(key)
+            entries[_parsed(kind, who)] = parse_fingerprint(key)
     except (ValueError, UnboundLocalError):  # another version, with a checksum of the same kind
         raise DamagedPeers("it is written in another way") from None
     return networks
@@ -73,7 +103,7 @@ def write_known_peers(path: Path, networks: Mapping[str, Entries]) -> None:
     lines = [_HEAD]
     for network, entries in networks.items():
         lines.append(f"network {network}")
-        lines += [f"{'id' if isinstance(who, int) else 'at'} {fingerprint_text(k)} {who}" for who, k in entries.items()]
+        lines += [_line(who, key) for who, key in entries.items()]
     body = "".join(f"{line}\n" for line in lines).encode()
     temporary = path.with_name(f"{path.name}.tmp")
     with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -82,6 +112,15 @@ def write_known_peers(path: Path, networks: Mapping[str, Entries]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def with_vouched(keys: Iterable[bytes], vouched: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return the keys of a name, with those that a bootstrap node has vouched for which is known by one of them.
+
+    The first one stays the first; if there are too many, those that nobody has vouched for lately are left out.
+    """
+    first, *others = keys
+    return tuple(dict.fromkeys((first, *vouched, *others)))[:MAX_KEYS]
 
 
 class KnownPeers:
@@ -132,6 +171,11 @@ class KnownPeers:
         """Return the fingerprint that is known of an id, or of whoever answers at an address; None if none is."""
         return self._entries.get(who) if who is not None else None
 
+    def keys_of(self, name: str) -> tuple[bytes, ...]:
+        """Return the fingerprints that are known of a name, which may stand for several machines."""
+        whos: list[Who] = [name, *(Further(name, number) for number in range(1, MAX_KEYS))]
+        return tuple(self._entries[who] for who in whos if who in self._entries)
+
     def knows(self, fingerprint: bytes) -> bool:
         """Return whether a key is known, of an id or of an address."""
         return fingerprint in self._ids or fingerprint in self._entries.values()
@@ -145,14 +189,29 @@ class KnownPeers:
             return
         if isinstance(who, int) and fingerprint in self._ids:
             del self._entries[self._ids.pop(fingerprint)]
-        if self._elsewhere + len(self._entries) >= MAX_KNOWN:
-            if self._is_news("full"):
-                self._log.warn("{count} keys are known, and no more are remembered", count=MAX_KNOWN)
+        if not self._has_room():
             return
         self._entries[who] = fingerprint
         if isinstance(who, int):
             self._ids[fingerprint] = who
         self._write_soon()
+
+    def vouch(self, name: str, vouched: Iterable[bytes]) -> None:
+        """Remember which other keys answer at a name, by the word of a bootstrap node that is known there.
+
+        :param vouched: their fingerprints.
+        """
+        before = self.keys_of(name)
+        if name not in self._entries:
+            return
+        keys = with_vouched(before, vouched)
+        for number, key in enumerate(keys[1:], 1):
+            who = Further(name, number)
+            if who not in self._entries and not self._has_room():
+                break
+            self._entries[who] = key
+        if keys != before:
+            self._write_soon()
 
     def replace(self, former: bytes, fingerprint: bytes) -> None:
         """Have a key take the place of another one, which has agreed to that."""
@@ -166,7 +225,7 @@ class KnownPeers:
                 "{key} has taken the place of {known}, by which {who} was known",
                 key=fingerprint_text(fingerprint),
                 known=fingerprint_text(former),
-                who=", ".join(f"peer {who}" if isinstance(who, int) else who for who in changed),
+                who=", ".join(f"peer {who}" if isinstance(who, int) else str(who) for who in changed),
             )
             self._write_soon()
 
@@ -189,6 +248,14 @@ class KnownPeers:
         return True
 
     # ---- private
+
+    def _has_room(self) -> bool:
+        """Return whether another key can be remembered; the log has a WARNING the first time that none can."""
+        if self._elsewhere + len(self._entries) < MAX_KNOWN:
+            return True
+        if self._is_news("full"):
+            self._log.warn("{count} keys are known, and no more are remembered", count=MAX_KNOWN)
+        return False
 
     def _take(self, networks: dict[str, Entries]) -> None:
         self._networks = networks
@@ -214,6 +281,19 @@ class KnownPeers:
             write_known_peers(self._path, self._networks)
         except OSError as error:
             self._log.error("{path} can't be written: {error}", path=str(self._path), error=error.strerror or error)
+
+
+def _line(who: Who, key: bytes) -> str:
+    if isinstance(who, Further):
+        return f"for {fingerprint_text(key)} {who.number} {who.name}"
+    return f"{'id' if isinstance(who, int) else 'at'} {fingerprint_text(key)} {who}"
+
+
+def _parsed(kind: str, who: str) -> Who:
+    if kind == "for":
+        number, name = who.split(" ", 1)
+        return Further(name, int(number))
+    return int(who) if kind == "id" else who
 
 
 def _checksum(body: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Container, Hashable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from netlayer.addresses import Address, check_endpoint, literal_address, parse_address, parse_node_id, tcp_options
 from netlayer.dialing import Dialer, DialerState
 from netlayer.errors import ConfigurationError, JoinRefused
+from netlayer.known_peers import KnownPeers, with_vouched
 from netlayer.named import NameEndpoint
 from netlayer.status import WantedStatus
 from netlayer.wire.messages import NetAddress
@@ -43,6 +44,7 @@ class Wanted:
     :ivar fingerprint: the key that answered last, or that a record names; None while it is unknown.
     :ivar ephemeral: whether that key dies with its process, so that another one may answer next time.
     :ivar found_with: the addresses that the peer has told of itself when it was found where it is dialed.
+    :ivar keys: those that last and have answered, or were vouched for; one of them has to answer next time.
     :ivar until: when it stops to be wanted, or None if never.
     """
 
@@ -64,11 +66,42 @@ class Wanted:
         self.fingerprint: bytes | None = None
         self.ephemeral = True
         self.found_with: Sequence[NetAddress] = ()
+        self.keys: tuple[bytes, ...] = ()
         self.until: float | None = None
         self.refused: JoinRefused | None = None
         self.is_mistaken = False  # whether who answers for a bootstrap node is none
         self.told: set[str] = set()  # what kinds of failure the log has told of in this outage
         self.dialer: Dialer
+
+    @property
+    def may_be_several(self) -> bool:
+        """Whether any of several machines may answer: those of a bootstrap node that is known by a name."""
+        return self.reason is Reason.BOOTSTRAP and isinstance(self.endpoint, NameEndpoint)
+
+    def expected_keys(self, known_peers: KnownPeers) -> tuple[bytes, ...]:
+        """Return the keys of which one has to answer; any may if there are none.
+
+        Those of a peer that was met may be ephemeral, all others last.
+        """
+        if self.reason is Reason.MET:
+            return (self.fingerprint,) if self.fingerprint is not None else ()
+        if self.keys:
+            return self.keys
+        if self.may_be_several:
+            return known_peers.keys_of(self.address)
+        key = known_peers.key_of(self.expected_id) or known_peers.key_of(self.address)
+        return (key,) if key is not None else ()
+
+    def key_answered(self, known_peers: KnownPeers, formers: Container[bytes]) -> None:
+        """The holder of :attr:`fingerprint` has answered.
+
+        :param formers: the keys in whose place its key is.
+        """
+        if not self.may_be_several:
+            self.keys = () if self.ephemeral or self.fingerprint is None else (self.fingerprint,)
+        elif self.fingerprint is not None and not self.ephemeral:
+            keys = [self.fingerprint if key in formers else key for key in self.expected_keys(known_peers)]
+            self.keys = with_vouched(keys or [self.fingerprint], [self.fingerprint])
 
     def is_peer(self, node_id: int, fingerprint: bytes | None) -> bool:
         """Tell whether this is the peer of that id, or of that key."""

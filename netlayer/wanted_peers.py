@@ -6,7 +6,7 @@ about its failures; it opens no connection by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
@@ -17,6 +17,7 @@ from netlayer.dialing import Dialer, DialerState, is_final, is_full
 from netlayer.driver import Driver
 from netlayer.errors import DeliveryError, JoinRefused, LinkLost, PeerIdentityMismatch, PeerUnreachable, Rejected, shown
 from netlayer.factory import PeerFactory
+from netlayer.known_peers import with_vouched
 from netlayer.named import NameEndpoint
 from netlayer.peer import PeerProtocol
 from netlayer.wanted import Reason, Wanted, client_endpoint, met_key
@@ -74,7 +75,7 @@ class WantedPeers:
             settings=self._settings,
             rng=self._factory.rng,
             failed=lambda error: self._attempt_failed(wanted, error),
-            believes=lambda: self._pinned(wanted) is not None,
+            believes=lambda: bool(self._expected(wanted)),
         )
         if self._stopped:
             wanted.dialer.stop()
@@ -167,6 +168,17 @@ class WantedPeers:
             wanted.address = str(addresses[0])
             wanted.endpoint = client_endpoint(self._factory.hearsay_reactor, addresses[0])
 
+    def vouched(self, bootstrap: Driver, fingerprints: Sequence[bytes]) -> None:
+        """A bootstrap node vouches for others, each of which may answer where it was dialed by a name.
+
+        That counts if its own key is known there, and lasts.
+        """
+        for wanted in self.of_link(bootstrap):
+            if wanted.may_be_several and bootstrap.fingerprint in wanted.keys:
+                keys = (bootstrap.fingerprint, *fingerprints)
+                wanted.keys = with_vouched(wanted.keys, keys)
+                self._factory.claims.known_peers.vouch(wanted.address, keys)
+
     def lost(
         self,
         protocol: Driver,
@@ -232,16 +244,12 @@ class WantedPeers:
         attempt = self._factory.connect(
             wanted.endpoint,
             expected_id=wanted.expected_id,
-            expected_fingerprint=self._pinned(wanted),
+            expected_fingerprints=self._expected(wanted),
         )
         return attempt.addCallback(lambda protocol: self._answered(wanted, protocol))
 
-    def _pinned(self, wanted: Wanted) -> bytes | None:
-        """Return the key that has to answer; any may if the last was ephemeral, except for a peer that was met."""
-        if wanted.reason is Reason.MET or not wanted.ephemeral:
-            return wanted.fingerprint
-        known_peers = self._factory.claims.known_peers
-        return known_peers.key_of(wanted.expected_id) or known_peers.key_of(wanted.address)
+    def _expected(self, wanted: Wanted) -> tuple[bytes, ...]:
+        return wanted.expected_keys(self._factory.claims.known_peers)
 
     def _is_contradicted(self, wanted: Wanted) -> bool:
         """Tell whether a peer is wanted by hearsay alone, and known by another key."""
@@ -288,6 +296,8 @@ class WantedPeers:
         if knows_key:
             wanted.fingerprint = protocol.fingerprint
             wanted.ephemeral = said.ephemeral or wanted.is_mistaken  # a bootstrap node there will have another key
+            formers = self._factory.claims.successions.formers(protocol.fingerprint)
+            wanted.key_answered(self._factory.claims.known_peers, formers)
         wanted.refused = None
         if wanted.is_mistaken or self._flaps(wanted.fingerprint):
             return

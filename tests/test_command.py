@@ -15,7 +15,7 @@ from netlayer.admission import Admission
 from netlayer.command import main
 from netlayer.data_directory import DataDirectory
 from netlayer.identity import fingerprint_text
-from netlayer.known_peers import read_known_peers, write_known_peers
+from netlayer.known_peers import Further, read_known_peers, write_known_peers
 from netlayer.sansio.registry import Binding
 from netlayer.stores.file import BindingFile, WantedBinding
 from tests.directories import new_directory
@@ -136,6 +136,19 @@ class CommandTests(SynchronousTestCase):
         for more in ((), ("--forget", "8")):
             self.assertIn("known_peers is damaged", self.mistake("known", str(directory), *more))
         self.assertIn("holds no identity.pem", self.mistake("known", str(new_directory(self))))
+
+    def test_known_name(self) -> None:
+        """All keys of a name are printed, and forgotten with it."""
+        directory = new_directory(self)
+        self.run_command("identity", "--create", str(directory))
+        a, b = bytes([1]) * 32, bytes([2]) * 32
+        write_known_peers(directory / "known_peers", {"default": {7: a, "seeds:1": a, Further("seeds:1", 1): b}})
+        printed = self.run_command("known", str(directory)).splitlines()
+        self.assertEqual(
+            printed, [f"{who} {fingerprint_text(k)}" for who, k in ((7, a), ("seeds:1", a), ("seeds:1", b))]
+        )
+        self.run_command("known", str(directory), "--forget", "seeds:1")
+        self.assertEqual(read_known_peers(directory / "known_peers"), {"default": {}})
 
     def test_rotate(self) -> None:
         """A key is replaced while its node does not run; the former key is nowhere in the directory any more."""

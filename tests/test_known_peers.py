@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 
@@ -11,10 +12,14 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from netlayer.identity import fingerprint_text
 from netlayer.known_peers import (
+    MAX_KEYS,
     MAX_KNOWN,
     WRITE_AFTER,
     DamagedPeers,
+    Entries,
+    Further,
     KnownPeers,
     read_known_peers,
     write_known_peers,
@@ -24,6 +29,7 @@ from tests.directories import new_directory
 
 A, B, C = (bytes([n]) * 32 for n in (1, 2, 3))
 ADDRESS = "tcp:127.0.0.1:8000"
+NAMES = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1)
 
 
 class KnownPeersTests(SynchronousTestCase):
@@ -98,6 +104,34 @@ class KnownPeersTests(SynchronousTestCase):
         self.assertEqual([known.key_of(who) for who in (7, ADDRESS, 9)], [B, B, C])
         known.close()
 
+    def test_vouched(self) -> None:
+        """A name has further keys, of which those vouched for last are kept."""
+        known = self.load()
+        known.vouch("seeds:1", [B])
+        self.assertEqual(known.keys_of("seeds:1"), ())
+        known.learn("seeds:1", A)
+        known.vouch("seeds:1", [A, B])
+        known.learn("seeds:1", C)
+        known.close()
+        known = self.load()
+        self.assertEqual((known.key_of("seeds:1"), known.keys_of("seeds:1")), (A, (A, B)))
+        self.assertTrue(known.knows(B))
+        known.replace(B, C)
+        self.assertEqual(known.keys_of("seeds:1"), (A, C))
+        more = [bytes([number]) * 32 for number in range(10, 10 + MAX_KEYS)]
+        known.vouch("seeds:1", more)
+        self.assertEqual(known.keys_of("seeds:1"), (A, *more[:-1]))
+        known.close()
+        self.assertEqual(self.load().keys_of("seeds:1"), (A, *more[:-1]))
+
+    def test_earlier_file(self) -> None:
+        """A file from before there were further keys is read."""
+        lines = f"# keys\nnetwork default\nid {fingerprint_text(A)} 7\nat {fingerprint_text(B)} seeds:1\n".encode()
+        checksum = hashlib.sha256(b"netlayer known peers 1\0" + lines).hexdigest()[:32]
+        self.path.write_bytes(lines + f"# {checksum}\n".encode())
+        known = self.load()
+        self.assertEqual((known.key_of(7), known.keys_of("seeds:1")), (A, (B,)))
+
     def test_networks(self) -> None:
         """Networks have nothing in common, though a node may have been in several."""
         first = self.load()
@@ -160,14 +194,13 @@ class KnownPeersTests(SynchronousTestCase):
         st.dictionaries(
             st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=64),
             st.dictionaries(
-                st.integers(0, 2**63 - 1)
-                | st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1),
+                st.integers(0, 2**63 - 1) | NAMES | st.builds(Further, NAMES, st.integers(1, MAX_KEYS - 1)),
                 st.binary(min_size=32, max_size=32),
             ),
             max_size=3,
         )
     )
-    def test_any(self, networks: dict[str, dict[int | str, bytes]]) -> None:
+    def test_any(self, networks: dict[str, Entries]) -> None:
         """What is written is read again."""
         write_known_peers(self.path, networks)
         self.assertEqual(read_known_peers(self.path), networks)

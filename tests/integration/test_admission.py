@@ -137,7 +137,7 @@ class SecretTests(NetworkTestCase):
             dialer = PeerFactory(reactor, node_id=5, admission=Admission.from_options("default", secret=secret))
             self.addCleanup(dialer.stop)
             pinned = bootstrap.factory.identity.fingerprint
-            attempt = dialer.connect(TCP4ClientEndpoint(reactor, HOST, relay), expected_fingerprint=pinned)
+            attempt = dialer.connect(TCP4ClientEndpoint(reactor, HOST, relay), expected_fingerprints=[pinned])
             error = await self.expect(PeerIdentityMismatch, attempt)
             self.assertEqual(error.expected, fingerprint_text(pinned))
             (told,) = await until(lambda: self.logged("debug", node=1, containing="ended: "))

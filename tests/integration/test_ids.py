@@ -13,7 +13,7 @@ from netlayer import Identity
 from netlayer.errors import ConfigurationError, JoinRefused, PeerIdentityMismatch
 from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore
-from netlayer.known_peers import read_known_peers
+from netlayer.known_peers import Entries, read_known_peers
 from netlayer.sansio.registry import Binding, Holdings
 from netlayer.sansio.tickets import CLOCK_TOLERANCE, LIFETIME, issue_ticket
 from netlayer.stores.file import BindingFile
@@ -417,7 +417,7 @@ class KnownPeersTests(IdsTestCase):
         super().setUp()
         self.home = new_directory(self) / "node"
 
-    def known(self) -> dict[int | str, bytes]:
+    def known(self) -> Entries:
         """Return what the node has written down, when it has stopped."""
         return read_known_peers(self.home / "known_peers").get("default", {})
 

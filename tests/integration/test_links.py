@@ -214,7 +214,7 @@ class SelectionTests(FactoryTestCase):
     async def test_wrong_key(self) -> None:
         """Another key answers than the one that was expected: nothing is said to it."""
         a, b = await self.factory(1), await self.factory(2)
-        error = await self.expect(PeerIdentityMismatch, self.dial(a, b, expected_fingerprint=b"\x01" * 32))
+        error = await self.expect(PeerIdentityMismatch, self.dial(a, b, expected_fingerprints=[b"\x01" * 32]))
         self.assertIn("sha256:0101", error.expected)
         await until(lambda: self.logged("debug", node=2, containing="ended: "))
         self.assertEqual((a.application, b.application), ([], []))

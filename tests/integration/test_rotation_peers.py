@@ -8,7 +8,7 @@ from typing import Any
 from netlayer import Identity
 from netlayer.addresses import Address
 from netlayer.errors import PeerIdentityMismatch
-from netlayer.known_peers import read_known_peers
+from netlayer.known_peers import Entries, read_known_peers
 from netlayer.stores.file import BindingFile
 from netlayer.stores.sqlite import SQLiteStore
 from netlayer.wanted import client_endpoint
@@ -27,7 +27,7 @@ class PeerTests(RotationTestCase):
         super().setUp()
         self.home = new_directory(self) / "node"
 
-    def known(self) -> dict[int | str, bytes]:
+    def known(self) -> Entries:
         """Return what the node has written down, when it has stopped."""
         return read_known_peers(self.home / "known_peers").get("default", {})
 
@@ -141,7 +141,7 @@ class PeerTests(RotationTestCase):
         thief = await self.start(2, identity=self.former.successor(), port=self.left.port)
         endpoint = client_endpoint(reactor, Address(HOST, thief.port))
         for expected in (self.former.fingerprint, self.new.fingerprint):
-            dialed = node.factory.connect(endpoint, expected_fingerprint=expected)
+            dialed = node.factory.connect(endpoint, expected_fingerprints=[expected])
             await self.expect(PeerIdentityMismatch, dialed)
         self.assertFalse(stranger.closed)
 

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import BootstrapService, PeerService
 from netlayer.testing import SimulatedHost, SimulatedInternet, SimulationError
+from tests.directories import new_directory
 
 SECRET = "sixteen bytes at least, here"
 NAME = "seeds.example"
@@ -33,18 +34,26 @@ class NamesTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.internet = SimulatedInternet(seed=5, network="10.1.0.0/16")
 
-    def run_bootstrap(self, host: SimulatedHost, *, secret: str = SECRET, bootstraps: Any = ()) -> Any:
+    def run_bootstrap(
+        self, host: SimulatedHost, *, secret: str = SECRET, bootstraps: Any = (), ephemeral: bool = False
+    ) -> Any:
         service = BootstrapService(
             host.reactor,
             node_id=host.number,
             listen=(host.address, 8000),
             bootstraps=list(bootstraps),
-            identity=host.identity(),
+            identity=host.identity(ephemeral=ephemeral),
             rng=host.rng,
             network_secret=secret,
         )
         host.run(service)
         return service
+
+    def run_pair(self, one: SimulatedHost, two: SimulatedHost) -> None:
+        """Run two bootstrap nodes that vouch for each other."""
+        for host in (one, two):
+            self.run_bootstrap(host, bootstraps=[(one.address, 8000), (two.address, 8000)])
+        self.internet.advance(5.0)
 
     def run_node(self, host: SimulatedHost, **options: Any) -> Any:
         service = PeerService(
@@ -128,4 +137,87 @@ class AddressesTests(NamesTestCase):
         one.crash()
         one.restart()
         self.run_bootstrap(one)
+        self.joins(node)
+
+
+class KeysTests(NamesTestCase):
+    """A name that leads to several bootstrap nodes, one after the other."""
+
+    def test_failover(self) -> None:
+        """One for whom the dead one has vouched is believed, and so is one for whom that one has vouched."""
+        one, two, three, *nodes = self.internet.add_hosts(6)
+        bootstraps = [(host.address, 8000) for host in (one, two, three)]
+        for host in (one, two):
+            self.run_bootstrap(host, bootstraps=bootstraps)
+        self.internet.set_name(NAME, one.address)
+        for node in nodes:
+            self.run_node(node, bootstraps=[(NAME, 8000)])
+            self.joins(node)
+        one.crash(silent=True)
+        self.internet.set_name(NAME, two.address)
+        self.internet.advance(30.0)
+        for node in nodes:
+            self.joins(node)
+        self.run_bootstrap(three, bootstraps=bootstraps)
+        self.internet.advance(20.0)
+        two.crash(silent=True)
+        self.internet.set_name(NAME, three.address)
+        self.internet.advance(30.0)
+        for node in nodes:
+            self.joins(node)
+
+    def test_impostor(self) -> None:
+        """A bootstrap node for which nobody has vouched is refused, secret or not, until one that is known answers."""
+        one, two, impostor, node = self.internet.add_hosts(4)
+        self.run_pair(one, two)
+        self.run_bootstrap(impostor)
+        self.internet.set_name(NAME, one.address)
+        self.run_node(node, bootstraps=[(NAME, 8000)])
+        self.joins(node)
+        one.crash(silent=True)
+        self.internet.set_name(NAME, impostor.address)
+        self.internet.advance(120.0)
+        (status,) = node.application.status.bootstraps
+        self.assertFalse(node.application.status.joined)
+        self.assertIn("or another known one there, but found sha256:", status.last_error)
+        self.internet.set_name(NAME, [impostor.address, two.address])
+        self.joins(node)
+
+    def test_remembered(self) -> None:
+        """A node with a data directory knows after its own restart who may answer."""
+        one, two, impostor, node = self.internet.add_hosts(4)
+        self.run_pair(one, two)
+        self.run_bootstrap(impostor)
+        home = new_directory(self) / "node"
+        for host, joins in ((one, True), (impostor, False), (two, True), (impostor, False), (one, True)):
+            self.internet.set_name(NAME, host.address)
+            self.run_node(node, bootstraps=[(NAME, 8000)], data_dir=home)
+            self.internet.advance(30.0)
+            self.assertEqual(node.application.status.joined, joins)
+            self.internet.run(node.shutdown())
+            node.restart()
+
+    def test_address(self) -> None:
+        """An address is one machine: another key is refused there."""
+        one, two, node = self.internet.add_hosts(3)
+        self.run_pair(one, two)
+        self.run_node(node, bootstraps=[(one.address, 8000)])
+        self.joins(node)
+        one.crash()
+        one.restart(disk=False)
+        self.run_bootstrap(one)
+        self.internet.advance(120.0)
+        self.assertFalse(node.application.status.joined)
+
+    def test_ephemeral(self) -> None:
+        """A key that dies with its process is not remembered: the secret decides who answers next."""
+        one, two, node = self.internet.add_hosts(3)
+        self.run_bootstrap(one, ephemeral=True)
+        self.internet.set_name(NAME, one.address)
+        self.run_node(node, bootstraps=[(NAME, 8000)])
+        self.joins(node)
+        one.crash()
+        self.run_bootstrap(two)
+        self.internet.set_name(NAME, two.address)
+        self.internet.advance(5.0)
         self.joins(node)
