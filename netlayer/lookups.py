@@ -1,7 +1,7 @@
 """Host names that others have told of: few of them are looked up at once.
 
-A look-up takes one of the few threads of the reactor's pool, for half a minute if the name's servers are silent, and
-whether anybody still waits or not. The others are for the application, and for the names that it has configured itself.
+A look-up takes one of few threads, for half a minute if the name's servers are silent, and whether anybody still waits
+or not. The others are for the names that the application has configured itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any
 
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IResolutionReceiver
 from zope.interface import directlyProvides, implementer, providedBy
+
+from netlayer.resolving import name_resolver
 
 __all__ = ["FewLookups"]
 
@@ -34,7 +36,7 @@ class FewLookups:
     @property
     def nameResolver(self) -> IHostnameResolver:
         """The resolver, as :class:`twisted.internet.interfaces.IReactorPluggableNameResolver` has it."""
-        return _Resolver(self, self._reactor.nameResolver)
+        return _Resolver(self, name_resolver(self._reactor))
 
     def begin(self) -> bool:
         """Begin a look-up, or return False if there are too many."""

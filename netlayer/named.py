@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import directlyProvides, implementer, providedBy
 
+from netlayer.resolving import name_resolver
 from netlayer.sansio.rotation import Rotation
 
 __all__ = ["NameEndpoint", "StillLookingUp"]
@@ -69,7 +70,8 @@ class NameEndpoint:
         now = self._reactor.seconds()
         if self._lookup is None or now - self._lookup.began > LOOKUP_SERVES:
             self._lookup = _Lookup(self._host, began=now)
-            _ = self._reactor.nameResolver.resolveHostName(self._lookup, self._host, portNumber=self._port)
+            resolver = name_resolver(self._reactor)
+            _ = resolver.resolveHostName(self._lookup, self._host, portNumber=self._port)
         return self._lookup.wait().addCallback(lambda found: self._connect(found, protocolFactory))
 
     def attempt_failed(self, reached: Sequence[IAddress]) -> None:
