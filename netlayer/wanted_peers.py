@@ -277,6 +277,8 @@ class WantedPeers:
         self._learn(wanted, protocol)
         if wanted.expected_id is None and not wanted.ephemeral:
             self._factory.claims.known_peers.learn(wanted.address, protocol.fingerprint)
+            if wanted.may_be_several:  # it may have vouched for others before the link stood at both ends
+                self._factory.claims.known_peers.vouch(wanted.address, wanted.keys)
         if not known:
             self._discovered(wanted, protocol)
         return protocol
