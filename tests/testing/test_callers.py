@@ -232,6 +232,19 @@ class UntilLinkTests(CallersTestCase):
         self.internet.run_until(lambda: answers)
         self.assertEqual(self.worker.disk["begun"], [20])
 
+    def test_two_places(self) -> None:
+        """While one place at which the worker is dialed may still answer, the refusal of another one says nothing."""
+        nowhere = self.internet.add_host("nowhere")
+        self.start(peers=[self.where, (self.worker.number, nowhere.address, 8001)], bootstraps=[])
+        answers: list[Any] = []
+        self.service.send(self.where, 20, timeout=60.0, until="link").addBoth(answers.append)
+        self.internet.advance(1.0)
+        self.internet.set_latency(self.caller, self.worker, 0.4)
+        for connection in list(self.internet.connections):
+            connection.reset()
+        self.internet.run_until(lambda: answers)
+        self.assertEqual(answers, [None])
+
     def test_no_answer(self) -> None:
         """A machine that vanishes refuses nothing: it may be the network, and the caller waits as long as it said."""
         self.start()
