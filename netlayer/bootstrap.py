@@ -15,6 +15,7 @@ from netlayer.config import Settings
 from netlayer.driver import Driver
 from netlayer.errors import LinkLost, NodeStopped
 from netlayer.factory import PeerFactory
+from netlayer.forks import require_own_reactor
 from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore
 from netlayer.peer import PeerProtocol
@@ -88,6 +89,7 @@ class BootstrapFactory(PeerFactory):
 
     def listed(self) -> list[PeerInfo]:
         """Return the nodes that hold a lease, longest first."""
+        require_own_reactor(self.reactor)
         return [
             PeerInfo(record.node_id, record.addresses[0].host, record.addresses[0].port)
             for record in self.registry.records()

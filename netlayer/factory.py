@@ -38,6 +38,7 @@ from netlayer.errors import (
     RemoteProtocolError,
     described,
 )
+from netlayer.forks import close_inherited, refused_in_child, require_own_reactor, watch_forks
 from netlayer.gate import Gate
 from netlayer.handling import in_handler
 from netlayer.identity import Identity
@@ -216,6 +217,7 @@ class PeerFactory(Factory):
         self._is_over = False
         self._waiting = Waiters()  # for the end
         self._stop_timer: IDelayedCall | None = None
+        watch_forks(self, reactor)
 
     # ---- commands
 
@@ -224,6 +226,8 @@ class PeerFactory(Factory):
 
         :returns: fires with the listening port, or fails as the endpoint does.
         """
+        if (refused := refused_in_child(self.reactor)) is not None:
+            return refused
         listening: Deferred[IListeningPort] = endpoint.listen(Acceptor(self, self._strangers))
         return listening
 
@@ -266,6 +270,8 @@ class PeerFactory(Factory):
             peer has dialed us meanwhile. Fails after ``timeout``, for connecting and for the handshake each. Cancelling
             it gives up, unless the link stands already.
         """
+        if (refused := refused_in_child(self.reactor)) is not None:
+            return refused
         if self.stopping:
             return fail(NodeStopped())
         attempt = Attempt(self._build, expected_id=expected_id, expected_fingerprints=expected_fingerprints)
@@ -352,6 +358,7 @@ class PeerFactory(Factory):
 
     def links(self) -> list[PeerProtocol]:
         """Return the links that stand, oldest first."""
+        require_own_reactor(self.reactor)
         return [cast(PeerProtocol, protocol) for protocol in list(self._connections) if protocol.is_link]
 
     def peers(self) -> list[PeerInfo]:
@@ -385,6 +392,8 @@ class PeerFactory(Factory):
 
         :returns: fires when every connection is closed, after ``shutdown_timeout`` at the latest.
         """
+        if (refused := refused_in_child(self.reactor)) is not None:
+            return refused
         if self._is_over:
             return succeed(None)
         stopped = self._waiting.add()
@@ -401,6 +410,12 @@ class PeerFactory(Factory):
         self._stop_timer = self.clock.callLater(self.settings.shutdown_timeout * 0.9, self._abort_all)
         self._stop_if_empty()
         return stopped
+
+    def left_to_parent(self) -> None:
+        """Close a forked child's copies of the connections. What is being dialed is known to the reactor alone."""
+        self._strangers.left_to_parent()
+        for protocol in list(self._connections):
+            close_inherited(protocol.transport)
 
     @property
     def node_id(self) -> int:
@@ -530,6 +545,7 @@ class PeerFactory(Factory):
         )
 
     def _require_running(self) -> None:
+        require_own_reactor(self.reactor)
         if self.stopping:
             raise NodeStopped
 

@@ -14,6 +14,7 @@ from netlayer.addresses import Address, check_endpoint, endpoint_host, is_any, i
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, ListenError
 from netlayer.factory import PeerFactory
+from netlayer.forks import close_inherited
 
 __all__ = ["Listening"]
 
@@ -101,6 +102,10 @@ class Listening:
         waiting: Deferred[Any] = Deferred()
         _ = self._closed.addBoth(lambda _: waiting.callback(None))
         return waiting
+
+    def left_to_parent(self) -> None:
+        """Close a forked child's copy of the port."""
+        close_inherited(self._port)
 
 
 def _parse(reactor: Any, description: str, settings: Settings) -> IStreamServerEndpoint:

@@ -18,6 +18,7 @@ from netlayer import reactor_thread
 from netlayer.addresses import PeerInfo, parse_address, parse_peer
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, DeliveryTimeout, LinkLost, NotStarted, described
+from netlayer.forks import require_own_reactor
 from netlayer.handlers import DataHandler, DataPacket
 from netlayer.interfaces import IIdentity
 from netlayer.logger import logger
@@ -191,7 +192,8 @@ class Node(Generic[Mode]):
         self._service.factory.application = self
         self._service.stops_with_reactor = not self._blocks
         self._ended = threading.Event()
-        _ = self._service.when_stopped().addCallback(self._stopped)
+        # In a forked child it fails at once: there each verb says why.
+        _ = self._service.when_stopped().addCallbacks(self._stopped, lambda failure: None)
 
     # ---- verbs
 
@@ -428,6 +430,7 @@ class Node(Generic[Mode]):
     def _require_own_process(self) -> None:
         if self._blocks:
             reactor_thread.require_own_process()
+        require_own_reactor(self._service.factory.reactor)
 
     def _require_started(self) -> None:
         if self._blocks and self._service.status.state == "new":

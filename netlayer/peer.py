@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from netlayer.addresses import PeerInfo
 from netlayer.driver import Driver
 from netlayer.errors import InvalidArgument, LinkLost, LocalProtocolError, NodeStopped, PeerIdentityMismatch
+from netlayer.forks import require_own_reactor
 from netlayer.handlers import DataPacket
 from netlayer.identity import fingerprint_text
 from netlayer.remote import Remote
@@ -81,6 +82,7 @@ class PeerProtocol(Driver):
         It keeps nobody out: both ends forget where the other one is, until a bootstrap node tells of it again or
         somebody sends to its address. A configured peer and a bootstrap node are dialed again soon.
         """
+        require_own_reactor(self.factory.reactor)
         self._goodbye("disconnect")
 
     # ---- hooks, for subclasses
@@ -126,6 +128,7 @@ class PeerProtocol(Driver):
         return remote
 
     def _proven_peer(self) -> PeerInfo:
+        require_own_reactor(self.factory.reactor)
         if self.peer is None:
             raise LocalProtocolError("this connection is not ready: wait for peer_ready()")
         return self.peer

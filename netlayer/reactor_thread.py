@@ -7,7 +7,6 @@ import atexit
 import multiprocessing.util
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from netlayer.errors import LocalProtocolError
+from netlayer.forks import close_inherited, forked_error, require_own_reactor
 from netlayer.logger import begin_script_logging, called_by_test, under_test_runner
 from netlayer.monotonic import run_on_monotonic_time
 
@@ -53,9 +53,6 @@ class Stoppable(Protocol):
 
     def stop(self) -> Deferred[None]:
         """Shut down; fires when that is done."""
-
-    def left_to_parent(self) -> None:
-        """Let go, in a forked child, of what the parent holds."""
 
 
 class Terminated(SystemExit):
@@ -215,10 +212,7 @@ def require_own_process() -> None:
     :raises LocalProtocolError: there.
     """
     if _forked():
-        raise LocalProtocolError(
-            "this process was forked after its parent had made a node, and a reactor does not survive that: start "
-            "the process with multiprocessing's 'spawn' method, or make nodes only after forking"
-        )
+        raise forked_error()
 
 
 def _by_script(caller: FrameType | None) -> bool:
@@ -255,22 +249,17 @@ def _fork_is_child() -> None:
 
 
 def _leave_sockets() -> None:
-    """Close what a child has inherited of the reactor thread's sockets, or peers would not notice the parent's end.
+    """Close what a child has inherited of the reactor thread's sockets: all are netlayer's there.
 
-    By number alone: an epoll object belongs to both processes, and what the child took out of it, the parent would
-    miss. A socket that the parent opens or gives up in the moment of the fork may escape.
+    A socket that the parent opens or gives up in the moment of the fork may escape.
     """
     if _process.thread is None:  # the reactor is the application's, or has never run
         return
-    for what in list(_process.running):
-        what.left_to_parent()
     reactor = default_reactor()
     for several in (reactor.getReaders, reactor.getWriters):
         with suppress(KeyError):  # the reactor's thread was stopped in the midst of something
             for one in several():
-                raw = getattr(one, "socket", None)
-                if isinstance(raw, socket.socket):
-                    raw.close()
+                close_inherited(one)
 
 
 def _answers() -> bool:
@@ -295,6 +284,7 @@ def _start() -> None:
                 raise LocalProtocolError("the reactor of this process was stopped and can't be started again")
             return
         reactor = default_reactor()
+        require_own_reactor(reactor)
         if reactor.running or getattr(reactor, "_started", False):
             raise LocalProtocolError("a Twisted reactor runs already: give the node reactor=reactor")
         begin_script_logging()

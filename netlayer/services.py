@@ -25,6 +25,7 @@ from netlayer.errors import (
     described,
 )
 from netlayer.factory import PeerFactory
+from netlayer.forks import refused_in_child, require_own_reactor, watch_forks
 from netlayer.handling import in_handler
 from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore, IIdentity
@@ -46,6 +47,9 @@ class PeerService(Service):
 
     Give it a parent with ``setServiceParent``, or use :meth:`start` and :meth:`stop`. Every method that takes time
     returns a Deferred.
+
+    In a child that was forked while the reactor ran, everything raises LocalProtocolError, through the Deferred where
+    there is one. The child holds neither the sockets nor the data directory.
 
     :param reactor: the reactor to run on.
     :param node_id: an int or a decimal string, unique in the network.
@@ -147,6 +151,7 @@ class PeerService(Service):
         self._starting: Deferred[NodeStatus] | None = None
         self._stopping: Deferred[None] | None = None
         self._waiting = Waiters()  # for the end
+        watch_forks(self, reactor)
 
     # ---- commands
 
@@ -162,6 +167,8 @@ class PeerService(Service):
         :raises JoinRefused: through the Deferred, when every bootstrap node failed and one refused this node for good.
         :raises AlreadyStarted: through the Deferred, when the service was started before.
         """
+        if (refused := refused_in_child(self._reactor)) is not None:
+            return refused
         if self._state in ("stopping", "stopped"):
             return fail(NodeStopped())
         if self._state not in ("new", "bound"):
@@ -173,21 +180,26 @@ class PeerService(Service):
     def stop(self) -> Deferred[None]:
         """Stop listening, say goodbye, let receipts drain, close. Never takes longer than ``shutdown_timeout``.
 
-        The Deferred fires when all that is done; it does not fail.
+        The Deferred fires when all that is done; it does not fail, but in a forked child.
 
         It may be called at any time and any number of times. In a handler of this node it only begins, as it would have
         to wait for the handler.
         """
+        if (refused := refused_in_child(self._reactor)) is not None:
+            return refused
         stopped = self._stop_once()
         return succeed(None) if in_handler(self.factory) else stopped
 
     def left_to_parent(self) -> None:
-        """Let go, in a forked child, of the data directory, which is its parent's."""
+        """Let go, in a forked child, of the port and the data directory, which are its parent's."""
+        self._listening.left_to_parent()
         if self._data_directory is not None:
             self._data_directory.leave_to_parent()
 
     def when_stopped(self) -> Deferred[None]:
         """Return a Deferred that fires when the service has stopped."""
+        if (refused := refused_in_child(self._reactor)) is not None:
+            return refused
         return succeed(None) if self._state == "stopped" else self._waiting.add()
 
     def send(self, peer: Any, data: Any, *, timeout: float | None = None, until: Until | None = None) -> Deferred[None]:
@@ -226,15 +238,19 @@ class PeerService(Service):
 
     def unlinked_peers(self) -> list[int]:
         """Return the ids of the peers that are known and not linked for want of room, here or there."""
+        require_own_reactor(self._reactor)
         return self._membership.seeking.unlinked()
 
     def when_joined(self) -> Deferred[None]:
         """Return a Deferred that fires once this node is registered with a bootstrap node: never if it has none."""
+        if (refused := refused_in_child(self._reactor)) is not None:
+            return refused
         return self._membership.joining.when_joined()
 
     @property
     def status(self) -> NodeStatus:
         """The whole situation."""
+        require_own_reactor(self._reactor)
         now = self._reactor.seconds()
         everybody = list(self._membership.wanted)
         return NodeStatus(
@@ -253,6 +269,7 @@ class PeerService(Service):
     @property
     def listening(self) -> Address | None:
         """The address that the service listens at, or None."""
+        require_own_reactor(self._reactor)
         return self._listening.address
 
     # ---- Twisted's callbacks
@@ -262,6 +279,7 @@ class PeerService(Service):
 
         :raises ListenError: when the address is taken.
         """
+        require_own_reactor(self._reactor)
         super().privilegedStartService()
         if self._state == "new":
             self._state = "bound"
@@ -377,6 +395,7 @@ class PeerService(Service):
         return self._sending.broadcast(data, timeout=timeout, until=until)
 
     def _require_running(self) -> None:
+        require_own_reactor(self._reactor)
         if self._state in ("new", "bound"):
             raise NotStarted
         if self._state in ("stopping", "stopped"):

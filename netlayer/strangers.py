@@ -12,6 +12,7 @@ from netlayer.addresses import is_loopback, literal_address, shown_address, unma
 from netlayer.alarm import Alarm
 from netlayer.config import Settings
 from netlayer.errors import LinkLost, Rejected, RemoteProtocolError
+from netlayer.forks import close_inherited
 from netlayer.identity import fingerprint_text
 from netlayer.nodelog import LimitedLog
 from netlayer.sansio.violations import Violations
@@ -150,6 +151,11 @@ class Strangers:
         """Close the connections of those who have not said anything."""
         for connection in list(self._silent):
             connection.abort(LinkLost("the node was shut down"))
+
+    def left_to_parent(self) -> None:
+        """Close a forked child's copies of the connections of those who have not said anything."""
+        for connection in list(self._silent):
+            close_inherited(connection.transport)
 
     def has_no_protocol(self, name: str) -> None:
         """The application's class has raised an exception, which is at hand, where a protocol was to be made."""

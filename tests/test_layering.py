@@ -23,7 +23,7 @@ LAYERS = (
     " sansio.liveness sansio.load sansio.pacing sansio.packet sansio.pauses sansio.proof sansio.reassembly"
     " sansio.registry sansio.reservations sansio.room sansio.rotation sansio.selection sansio.send_queue sansio.session"
     " sansio.states sansio.streams sansio.succession sansio.suspects sansio.tickets sansio.violations sansio.writer",
-    "interfaces stores stores.memory stores.file stores.sqlite alarm lookups named resolving waiters certificate"
+    "forks interfaces stores stores.memory stores.file stores.sqlite alarm lookups named resolving waiters certificate"
     " data_directory known_peers claims tls plaintext identity strangers acceptor attempt remote remotes broadcasting"
     " handling probing driver gate peer factory bootstrap",
     "dialing directory joining listening membership seeking sending wanted wanted_peers",
