@@ -221,7 +221,7 @@ class Dialing:
             self.dialer.stop()
         assert self.dialer.state is state
 
-    def _dial(self) -> Deferred[object]:
+    def _dial(self, connected: Callable[[], None]) -> Deferred[object]:
         self.attempts.append(Deferred())
         return self.attempts[-1]
 

@@ -26,6 +26,7 @@ class Attempt(Factory):
     :param expected_id: the node id that has to answer, if one was meant.
     :param expected_fingerprints: the keys of which one has to answer; any may if there are none.
     :ivar reached: the addresses at which TCP stood.
+    :param connected: is called when a connection of this attempt stands, before its handshake.
     :ivar outcome: fires with the protocol that is the link; cancelling it gives up, unless the link stands already.
     """
 
@@ -37,12 +38,14 @@ class Attempt(Factory):
         *,
         expected_id: int | None = None,
         expected_fingerprints: Collection[bytes] = (),
+        connected: Callable[[], None] = lambda: None,
     ) -> None:
         self.expected_id = expected_id
         self.expected_fingerprints = expected_fingerprints
         self.outcome: Deferred[Any] = Deferred(lambda _: self.give_up(CancelledError()))
         self._build = build
         self.reached: list[IAddress] = []
+        self._connected = connected
         self._made: list[Driver] = []  # an endpoint of a host name may try several addresses at once
         self._connecting: Deferred[IProtocol] | None = None
 
@@ -93,4 +96,5 @@ class Attempt(Factory):
         self._made.append(protocol)
         if addr is not None:
             self.reached.append(addr)
+        self._connected()
         return protocol

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from enum import Enum
 
+from attrs import define
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -18,7 +19,7 @@ from twisted.python.failure import Failure
 
 from netlayer.config import Settings
 from netlayer.driver import Driver
-from netlayer.errors import LinkLost, Rejected
+from netlayer.errors import LinkLost, PeerIdentityMismatch, Rejected
 from netlayer.peer import PeerProtocol
 from netlayer.sansio.backoff import BackOff
 from netlayer.sansio.flapping import Tokens
@@ -27,9 +28,10 @@ from netlayer.wire.messages import FINAL_CODES, RejectCode
 
 __all__ = ["Dialer", "DialerState", "is_final", "is_full"]
 
-#: How often within how many seconds a send may cut the wait short if the peer's links don't last: a few sends get
-#: through at once, and a steady flow of them does not wear out the path.
-WAKES, WAKES_WITHIN = 3, 60.0
+#: How often within how many seconds a send may cut the wait short if the peer's connections break: a few sends get
+#: through at once, and a steady flow of them does not wear out the path. On average it is seldom enough to keep ten
+#: seconds between two connections.
+WAKES, WAKES_WITHIN = 3, 300.0
 
 
 def is_final(error: Exception) -> bool:
@@ -52,12 +54,26 @@ class DialerState(Enum):
     STOPPED = "stopped"
 
 
+@define
+class _Progress:
+    """How far an attempt has come."""
+
+    began: float
+    is_connected: bool = False
+
+    def connected(self) -> None:
+        """A connection stands."""
+        self.is_connected = True
+
+
 class Dialer:
     """Dials one peer whenever it is not linked.
 
-    :param dial: makes one attempt; its Deferred fires with the protocol that is the link.
+    :param dial: makes one attempt; its Deferred fires with the protocol that is the link. It calls its argument when a
+        connection stands, before the handshake.
     :param failed: is told of each failed attempt, after the state has changed.
-    :param believes: tells whether a refusal for good may be believed, so that it is asked again only each minute.
+    :param believes: returns whether a refusal for good may be believed, so that it is asked again only each minute.
+    :param dials_back: whether the peer may dial this node, too.
 
     :ivar last_error: why the last attempt failed, or None.
     """
@@ -65,12 +81,13 @@ class Dialer:
     def __init__(
         self,
         clock: IReactorTime,
-        dial: Callable[[], Deferred[PeerProtocol]],
+        dial: Callable[[Callable[[], None]], Deferred[PeerProtocol]],
         *,
         settings: Settings,
         rng: random.Random,
         failed: Callable[[Exception], None],
         believes: Callable[[], bool],
+        dials_back: bool = True,
     ) -> None:
         self.state = DialerState.IDLE
         self.last_error: Exception | None = None
@@ -79,6 +96,7 @@ class Dialer:
         self._settings = settings
         self._failed = failed
         self._believes = believes
+        self._dials_back = dials_back
         self._backoff = BackOff(settings=settings, rng=rng)
         self._rng = rng
         self._attempt: Deferred[PeerProtocol] | None = None
@@ -97,6 +115,11 @@ class Dialer:
     def breaks(self) -> int:
         """Links in a row that did not last."""
         return self._backoff.breaks
+
+    @property
+    def connects(self) -> bool:
+        """Whether the last connection stood and broke, so that somebody may live there."""
+        return self._backoff.broken > 0
 
     @property
     def exhausted(self) -> bool:
@@ -135,15 +158,16 @@ class Dialer:
     def wake(self) -> None:
         """Somebody sends to the peer: if the dialer waits, dial now, or as soon as the peer has asked for.
 
-        If it has given up reporting, count anew. If the peer's links don't last, that is done now and then only.
+        If it has given up reporting, count anew. If the peer's connections break, that is done now and then only. A
+        peer that is not there is dialed at once each time, as that costs the path nothing.
         """
+        now = self._clock.seconds()
+        if self.state is DialerState.WAITING and (self.breaks or self.connects) and not self._wakes.take(now):
+            return
         if self.exhausted:
             self._backoff.hurry()
         if self.state is DialerState.WAITING:
-            now = self._clock.seconds()
             asked = self._not_before - now
-            if self.breaks and not self._wakes.take(now):
-                return
             if asked > 0.0:
                 self._cancel_timer()
                 self._wait(asked)
@@ -183,7 +207,8 @@ class Dialer:
         if self.state is not DialerState.LINKED:
             return
         now = self._clock.seconds()
-        is_young = (now - self._linked_at if lasted is None else lasted) <= self._settings.backoff_cap
+        lasted = now - self._linked_at if lasted is None else lasted
+        is_young = lasted <= self._settings.backoff_cap
         if not is_young or (failure is None and broke is None):
             self._backoff.ready()
         if failure is not None:
@@ -191,7 +216,8 @@ class Dialer:
         elif broke is not None and is_young:
             self.last_error = broke
             self._not_before = now
-            self._wait(self._backoff.broke(now))
+            unnoticed = self._dials_back and lasted < self._settings.backoff_first  # it may not have stood there
+            self._wait(self._backoff.broke(now, unnoticed=unnoticed))
         else:
             wait = min(at_least, self._settings.refused_wait)
             self._wait(wait + self._rng.uniform(0.0, self._settings.backoff_first))
@@ -214,9 +240,11 @@ class Dialer:
     def _begin(self) -> None:
         self._cancel_timer()
         self.state = DialerState.DIALING
-        self._attempt = attempt = self._dial()
+        progress = _Progress(self._clock.seconds())
+        self._attempt = attempt = self._dial(progress.connected)
         _ = attempt.addCallbacks(
-            lambda protocol: self._succeeded(attempt, protocol), lambda failure: self._attempt_failed(attempt, failure)
+            lambda protocol: self._succeeded(attempt, protocol),
+            lambda failure: self._attempt_failed(attempt, failure, progress),
         )
 
     def _is_former(self, attempt: Deferred[PeerProtocol]) -> bool:
@@ -231,7 +259,7 @@ class Dialer:
             self.linked(protocol)
         self._waiting.fire()
 
-    def _attempt_failed(self, attempt: Deferred[PeerProtocol], failure: Failure) -> None:
+    def _attempt_failed(self, attempt: Deferred[PeerProtocol], failure: Failure, progress: _Progress) -> None:
         if self._is_former(attempt):  # its link broke before it stood at both ends, and has waited for another one
             return
         self._attempt = None
@@ -241,14 +269,22 @@ class Dialer:
         error = failure.value if isinstance(failure.value, Exception) else LinkLost(repr(failure.value))
         if isinstance(error, CancelledError):
             error = LinkLost("the attempt was given up")
-        self._retry(error)
+        has_answered = isinstance(error, Rejected | PeerIdentityMismatch)
+        self._retry(error, progress if progress.is_connected and not has_answered else None)
         self._waiting.fire()
 
-    def _retry(self, error: Exception) -> None:
-        """Dial again when it is time, after an attempt or a link that an error has ended."""
+    def _retry(self, error: Exception, broken: _Progress | None = None) -> None:
+        """Dial again when it is time, after an attempt or a link that an error has ended.
+
+        :param broken: the attempt, if its connection stood and broke.
+        """
         self.last_error = error
         if isinstance(error, Rejected) and error.code == RejectCode.SELF:
             self.stop()
+        elif broken is not None:
+            self._not_before = now = self._clock.seconds()
+            lasted = now - broken.began
+            self._wait(self._backoff.fell_short(now, lasted=lasted, dials_back=self._dials_back))
         else:
             now, at_least = self._clock.seconds(), self._at_least(error)
             self._not_before = now + at_least

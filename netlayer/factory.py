@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -261,11 +261,13 @@ class PeerFactory(Factory):
         *,
         expected_id: int | None = None,
         expected_fingerprints: Collection[bytes] = (),
+        connected: Callable[[], None] = lambda: None,
     ) -> Deferred[PeerProtocol]:
         """Dial an endpoint, over TLS.
 
         :param expected_id: the node id that has to answer, if one was meant.
         :param expected_fingerprints: the keys of which one has to answer; any may if there are none.
+        :param connected: is called when a connection stands, before its handshake.
         :returns: fires with the protocol that is the link to the peer: the one that was dialed, or another one if the
             peer has dialed us meanwhile. Fails after ``timeout``, for connecting and for the handshake each. Cancelling
             it gives up, unless the link stands already.
@@ -274,7 +276,9 @@ class PeerFactory(Factory):
             return refused
         if self.stopping:
             return fail(NodeStopped())
-        attempt = Attempt(self._build, expected_id=expected_id, expected_fingerprints=expected_fingerprints)
+        attempt = Attempt(
+            self._build, expected_id=expected_id, expected_fingerprints=expected_fingerprints, connected=connected
+        )
         self._attempts[attempt] = None
 
         def over(result: PeerProtocol | Failure) -> PeerProtocol | Failure:

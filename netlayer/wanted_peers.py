@@ -71,11 +71,12 @@ class WantedPeers:
             return known
         wanted.dialer = Dialer(
             self._reactor,
-            lambda: self._dial(wanted),
+            lambda connected: self._dial(wanted, connected),
             settings=self._settings,
             rng=self._factory.rng,
             failed=lambda error: self._attempt_failed(wanted, error),
             believes=lambda: bool(self._expected(wanted)),
+            dials_back=wanted.reason is not Reason.BOOTSTRAP,
         )
         if self._stopped:
             wanted.dialer.stop()
@@ -238,13 +239,14 @@ class WantedPeers:
         if key != before:
             self._wanted[key] = self._wanted.pop(before)
 
-    def _dial(self, wanted: Wanted) -> Deferred[PeerProtocol]:
+    def _dial(self, wanted: Wanted, connected: Callable[[], None]) -> Deferred[PeerProtocol]:
         if self._given_up(wanted):
             return fail(PeerUnreachable(wanted.node_id, wanted.dialer.attempts, "it is not wanted any more"))
         attempt = self._factory.connect(
             wanted.endpoint,
             expected_id=wanted.expected_id,
             expected_fingerprints=self._expected(wanted),
+            connected=connected,
         )
         return attempt.addCallback(lambda protocol: self._answered(wanted, protocol))
 

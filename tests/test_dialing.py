@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import Settings
 from netlayer.dialing import Dialer, DialerState, is_final
-from netlayer.errors import LinkLost, Rejected, RemoteProtocolError
+from netlayer.errors import LinkLost, PeerIdentityMismatch, Rejected, RemoteProtocolError
 from netlayer.wire.messages import RejectCode
 
 SETTINGS = Settings(backoff_first=1.0, backoff_cap=10.0, backoff_late_cap=20.0, backoff_late=120.0, refused_wait=60.0)
@@ -54,7 +56,8 @@ class DialerTestCase(SynchronousTestCase):
         self.dialer.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def dial(self) -> Deferred[Any]:
+    def dial(self, connected: Callable[[], None]) -> Deferred[Any]:
+        self.connected = connected
         self.attempts.append(Deferred(self.cancelled.append))
         return self.attempts[-1]
 
@@ -144,7 +147,7 @@ class UselessLinkTests(DialerTestCase):
         self.assertEqual(self.dialer.breaks, 0)
 
     def test_wakes_are_few(self) -> None:
-        """A send cuts the wait after a young link short three times in a minute."""
+        """A send cuts the wait after a young link short three times in five minutes."""
         self.dialer.start()
         for dials in (2, 3, 4, 4):
             self.link()
@@ -152,6 +155,64 @@ class UselessLinkTests(DialerTestCase):
             self.dialer.wake()
             self.assertEqual(len(self.attempts), dials)
         self.check(DialerState.WAITING, dials=4, timers=1)
+
+    def test_hardly_stood(self) -> None:
+        """A link that hardly stood may never have stood at the other end, which dials on its own: waits are longer."""
+        self.dialer.start()
+        self.link()
+        self.dialer.lost(broke=LinkLost("reset"))
+        self.assertEqual(self.dialer.next_attempt, 2 * SETTINGS.backoff_first)
+
+    def test_falls_short(self) -> None:
+        """An attempt whose connection broke before it was a link is a broken one, whatever error has ended it."""
+        for error in (ConnectionLost(), LinkLost("no link within 5 s"), RemoteProtocolError("")):
+            self.setUp()
+            self.dialer.start()
+            for n in range(20):
+                self.connected()
+                self.fail_attempt(error)
+                self.assertEqual((self.dialer.attempts, self.dialer.connects), (n + 1, True))
+                assert self.dialer.next_attempt is not None
+                self.clock.advance(self.dialer.next_attempt - self.clock.seconds())
+            self.connected()
+            self.fail_attempt(error)
+            self.assertEqual(self.dialer.next_attempt, self.clock.seconds() + 2 * SETTINGS.backoff_late_cap)
+            self.dialer.stop()
+
+    def test_answers(self) -> None:
+        """A peer that refuses has answered: its connection did not break."""
+        for error in (Rejected(RejectCode.NOT_READY, ""), PeerIdentityMismatch("2", "3")):
+            self.setUp()
+            self.dialer.start()
+            self.connected()
+            self.fail_attempt(error)
+            self.assertFalse(self.dialer.connects)
+            self.assertEqual(self.dialer.next_attempt, SETTINGS.backoff_first)
+            self.dialer.stop()
+
+    def test_wakes_are_few_without_link(self) -> None:
+        """If no connection becomes a link, a send cuts the wait short three times in five minutes, exhausted or not."""
+        self.dialer.start()
+        for _ in range(100):
+            if self.dialer.state is DialerState.DIALING:
+                self.connected()
+                self.fail_attempt(ConnectionLost())
+            attempts = self.dialer.attempts
+            self.dialer.wake()
+            self.assertIn(self.dialer.attempts, (attempts, 0))
+        self.check(DialerState.WAITING, dials=4, timers=1)
+        self.assertTrue(self.dialer.exhausted)
+
+    def test_wakes_of_the_absent(self) -> None:
+        """A peer that is not there is dialed at once whenever somebody sends, even if connections broke before."""
+        self.dialer.start()
+        self.connected()
+        self.fail_attempt(ConnectionLost())
+        self.dialer.wake()
+        for dials in range(3, 20):
+            self.fail_attempt(ConnectionRefusedError())
+            self.dialer.wake()
+            self.check(DialerState.DIALING, dials=dials, timers=0)
 
     def test_former_attempt(self) -> None:
         """The outcome of an attempt whose link broke before it stood at both ends is not that of the next attempt."""
@@ -243,7 +304,7 @@ class StateTests(DialerTestCase):
     def test_fails_at_once(self) -> None:
         """An attempt may fail in the very call."""
         outcomes = [fail(LinkLost("one")), fail(LinkLost("two")), Deferred()]
-        self.dialer._dial = lambda: outcomes.pop(0)
+        self.dialer._dial = lambda connected: outcomes.pop(0)
         self.dialer.start()
         self.check(DialerState.WAITING, dials=0, timers=1)
         self.clock.pump([1.0, 2.0])

@@ -204,7 +204,7 @@ MUTATIONS = (
         "back-off-not-reset",
         "attempts are counted over all outages of a peer together",
         "sansio/backoff.py",
-        'is no reason."""\n        self.attempts = self.breaks = 0\n        self._outage_began = None\n',
+        'is no reason."""\n        self.attempts = self.breaks = self.broken = 0\n        self._outage_began = None\n',
         'is no reason."""\n',
     ),
     _mutation(

@@ -61,6 +61,36 @@ class BackOffTests(SynchronousTestCase):
         self.assertEqual(back_off.breaks, 0)
         self.assertLessEqual(back_off.broke(now), 0.5)
 
+    def test_broke_unnoticed(self) -> None:
+        """If the other end may not have seen the link, waits are twice as long."""
+        one, other = (BackOff(settings=SETTINGS, rng=random.Random(1)) for _ in range(2))
+        for n in range(40):
+            self.assertEqual(one.broke(n * 10.0, unnoticed=True), 2 * other.broke(n * 10.0))
+
+    def test_fell_short(self) -> None:
+        """Broken connections begin a longest wait apart or more, half of that if only this end dials."""
+        for dials_back, least in ((True, 20.0), (False, 10.0)):
+            back_off, now = BackOff(settings=SETTINGS, rng=random.Random(1)), 0.0
+            for n in range(100):
+                lasted = (0.1, 3.0, 10.0)[n % 3]
+                now += lasted
+                wait = back_off.fell_short(now, lasted=lasted, dials_back=dials_back)
+                now += wait
+                if now >= 160.0:
+                    self.assertTrue(least <= lasted + wait <= max(2 * least, 30.0), (lasted, wait))
+            self.assertEqual((back_off.attempts, back_off.broken, back_off.breaks), (100, 100, 0))
+
+    def test_hurry_after_broken(self) -> None:
+        """Somebody who sends does not make the waits after broken connections short; one that none came of does."""
+        back_off = BackOff(settings=SETTINGS, rng=Longest())
+        for now in range(0, 300, 10):
+            back_off.fell_short(float(now), lasted=0.0, dials_back=True)
+        back_off.hurry()
+        self.assertEqual(back_off.fell_short(300.0, lasted=0.0, dials_back=True), 40.0)
+        back_off.hurry()
+        self.assertEqual(back_off.failed(300.0), 0.5)
+        self.assertEqual(back_off.broken, 0)
+
     def test_thousands(self) -> None:
         """An outage of any length overflows nothing."""
         back_off = BackOff(settings=SETTINGS, rng=random.Random(1))

@@ -55,7 +55,7 @@ class OutcomeTests(SynchronousTestCase):
         error = self.assertRaises(ScenarioFailed, scenarios.LosesOne(7).run)
         for text in (
             "LosesOne with seed 7 failed",
-            "check, after 10.",
+            "check, after 12.",
             "AssertionError: node1 has lost node3: [4]",
             "in check, ",
             "8     8.000 s  Reset: one='node2', other='node4', one_sided=False",
