@@ -60,8 +60,10 @@ class Membership(LinkObserver):
             factory.reactor,
             factory,
             unreachable=self._peer_unreachable,
+            still_unreachable=self._fail_packets,
             refused=self._peer_refused,
             discovered=self._discovered,
+            flaps=self._flaps,
         )
         self.directory = Directory()
         self.joining = Joining(
@@ -356,20 +358,28 @@ class Membership(LinkObserver):
             self._give_up(wanted)
 
     def _peer_unreachable(self, wanted: Wanted, error: DeliveryError) -> None:
-        """One attempt and all its retries have failed. Packets go on to wait if the peer is tried elsewhere, too."""
+        """One attempt and all its retries have failed."""
         if wanted.reason is Reason.CONFIGURED and wanted.node_id is not None and self.redials_met:
             record = self.directory.get(wanted.node_id)
             if record is not None and record.fingerprint == wanted.fingerprint:
-                self.joining.want_met(record)
-        for remote in self.factory.remotes.unlinked(wanted.node_id, wanted.fingerprint):
-            others = self.wanted.of(remote.node_id, remote.fingerprint)
-            if not any(other.may_answer for other in others if other is not wanted):
-                remote.fail_unwritten(error)
+                self.joining.want_met(record)  # it may be elsewhere
+        self._fail_packets(wanted, error)
         is_gone = wanted.reason is Reason.MET and wanted not in self.wanted and not is_full(wanted.dialer.last_error)
         if is_gone and wanted.node_id is not None:
             self.directory.doubt(wanted.node_id, wanted.fingerprint)
             self.seeking.gone(wanted.fingerprint)
         self._give_up(wanted)
+
+    def _fail_packets(self, wanted: Wanted, error: DeliveryError) -> None:
+        """Fail what waits for a peer that can't be reached. Packets go on to wait if it is tried elsewhere, too.
+
+        Plain ones also wait while the session lives, or while connections stand and break: the peer may live.
+        """
+        for remote in self.factory.remotes.unlinked(wanted.node_id, wanted.fingerprint):
+            others = self.wanted.of(remote.node_id, remote.fingerprint)
+            if not any(other.may_answer for other in others if other is not wanted):
+                waits = remote.delivery.session or any(dialer.connects for dialer in self._dialers(remote))
+                remote.fail_unwritten(error, plain=not waits)
 
     def _peer_refused(self, wanted: Wanted) -> None:
         """Nothing listens where a peer was dialed. Nobody waits for its link in vain if it is dialed nowhere else."""

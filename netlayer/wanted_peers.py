@@ -30,6 +30,7 @@ class WantedPeers:
     """The wanted peers of one node.
 
     :param unreachable: is told when one attempt and all retries have failed, and with which error packets fail then.
+    :param still_unreachable: is told of each attempt that fails after that.
     :param refused: is told when nothing listens where a peer was dialed.
     :param flaps: tells whether the links to the holder of a key break again and again, which was said then.
     :param discovered: is told when an attempt of ours ends in a link that stood before, as the peer had dialed us, and
@@ -42,6 +43,7 @@ class WantedPeers:
         factory: PeerFactory,
         *,
         unreachable: Callable[[Wanted, DeliveryError], None],
+        still_unreachable: Callable[[Wanted, DeliveryError], None] = lambda wanted, error: None,
         refused: Callable[[Wanted], None] = lambda wanted: None,
         discovered: Callable[[Wanted, Driver], None] = lambda wanted, link: None,
         flaps: Callable[[bytes | None], bool] = lambda fingerprint: False,
@@ -50,6 +52,7 @@ class WantedPeers:
         self._factory = factory
         self._settings: Settings = factory.settings
         self._unreachable = unreachable
+        self._still_unreachable = still_unreachable
         self._refused = refused
         self._discovered = discovered
         self._flaps = flaps
@@ -346,6 +349,8 @@ class WantedPeers:
             self._exhausted(wanted, error, why)
         elif wanted.reported:
             self._report(wanted, error, why)
+            if dialer.exhausted:
+                self._still_unreachable(wanted, PeerUnreachable(wanted.node_id, dialer.attempts, why))
         elif dialer.attempts <= retries and not self._flaps(wanted.fingerprint):
             self._factory.log.warn(
                 "no link to {who} at {address}: {why}; retry {n} of {retries}",

@@ -43,8 +43,12 @@ class WantedTestCase(MemoryTestCase):
         globalLogPublisher.addObserver(self._keep)
         self.addCleanup(globalLogPublisher.removeObserver, self._keep)
         self.node = self.factory(1, backoff_first=1.0, backoff_cap=1.0, backoff_late_cap=1.0, retry_count=2)
+        self.still_unreachable: list[tuple[Wanted, DeliveryError]] = []
         self.wanted = WantedPeers(
-            self.reactor, self.node, unreachable=lambda wanted, error: self.unreachable.append((wanted, error))
+            self.reactor,
+            self.node,
+            unreachable=lambda wanted, error: self.unreachable.append((wanted, error)),
+            still_unreachable=lambda wanted, error: self.still_unreachable.append((wanted, error)),
         )
         self.node.observer = Observer(self.wanted)
 
@@ -96,6 +100,7 @@ class LogTests(WantedTestCase):
             endpoint.fail()
             self.reactor.advance(1.0)
         self.assertEqual((len(self.logged("warn")), len(self.logged("error")), len(self.unreachable)), (2, 1, 1))
+        self.assertEqual([(w, e.attempts) for w, e in self.still_unreachable], [(wanted, n) for n in range(4, 9)])
         self.assertEqual(wanted.status(self.reactor.seconds()).attempts, 8)
 
     def test_exhausted_again(self) -> None:
