@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import multiprocessing.util
 import os
 import signal
 import sys
@@ -169,7 +168,7 @@ def end_at_sigterm(caller: FrameType | None) -> None:
     Nothing is done for imported modules, tests, interactive sessions and children: they may mean something else by it.
     """
     mine = threading.current_thread() is threading.main_thread() and not hasattr(sys, "ps1")
-    child = multiprocessing.parent_process() is not None or _forked()
+    child = _is_started_by_multiprocessing() or _forked()
     if mine and not child and _by_script(caller) and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
         if not _process.forks_watched and hasattr(os, "register_at_fork"):
@@ -297,13 +296,24 @@ def _start() -> None:
             target=reactor.run, kwargs={"installSignalHandlers": False}, name="netlayer reactor", daemon=True
         )
         atexit.register(_at_exit)
-        if multiprocessing.parent_process() is not None:  # where atexit's callbacks may never be called
-            multiprocessing.util.Finalize(None, _at_exit, exitpriority=0)
+        if _is_started_by_multiprocessing():  # where atexit's callbacks may never be called
+            from multiprocessing.util import Finalize
+
+            Finalize(None, _at_exit, exitpriority=0)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_leave_sockets)
         thread.start()
         _process.thread = thread
         wait_for(started)
+
+
+def _is_started_by_multiprocessing() -> bool:
+    """Return whether this process is a child of that module, which few programs load."""
+    if "multiprocessing" not in sys.modules:
+        return False
+    from multiprocessing import parent_process
+
+    return parent_process() is not None
 
 
 def _at_exit() -> None:
@@ -312,7 +322,7 @@ def _at_exit() -> None:
         return
     interactive = hasattr(sys, "ps1")
     died = getattr(sys, "last_value", None) is not None
-    child = multiprocessing.parent_process() is not None
+    child = _is_started_by_multiprocessing()
     with suppress(KeyboardInterrupt, SystemExit):  # the latter from a signal handler of the script's
         if any(_process.running.values()) and not interactive and not died and not child:
             text = "netlayer: the script has ended, its nodes run on; stop them with Ctrl-C"
