@@ -164,7 +164,11 @@ class Settings:
     )
 
     session_timeout: float = _setting(
-        60.0, "seconds", "how long delivery survives without a link", "longer than a reboot of a router", least=0.1
+        60.0,
+        "seconds",
+        "how long delivery survives without a link, or any sign of the peer's process",
+        "longer than a reboot of a router",
+        least=0.1,
     )
     ping_after: float = _setting(
         5.0, "seconds", "silence after which a peer is asked for a sign", "three chances before it is dead", least=0.05

@@ -160,6 +160,8 @@ class Connection:
             self._say(self.local.welcome(self._observed, self.local.proof_to_dialer(self._channel, self._hello)))
         self.state = State.PROVEN
         self._delivery = delivery
+        if self.remote is not None:
+            delivery.proven(self.remote.boot, now)
         self._frames.limit = self.local.max_frame
         return self._take_frames(now)
 

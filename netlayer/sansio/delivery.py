@@ -397,6 +397,14 @@ class Delivery:
         self._stop_writing()
         self._forget_at = now + self._settings.session_timeout
 
+    def proven(self, boot: int, now: float) -> None:
+        """Note that a process of the peer has introduced itself, on a connection that may never be its link.
+
+        The session with it is kept for as long again: where connections break before they are links, it lives.
+        """
+        if self._forget_at is not None and self.session is not None and self.session.boot == boot:
+            self._forget_at = now + self._settings.session_timeout
+
     def end_session(self, reason: str) -> None:
         """Forget the session: what was written without a receipt ends in PeerLost."""
         self._stop_writing()

@@ -1087,6 +1087,19 @@ class ForgetTests(LinkedTestCase):
         self.assertIsInstance(written.error, PeerLost)
         self.assertFalse(unwritten.settled)
 
+    def test_proven(self) -> None:
+        """While the process introduces itself again and again, it lives, though no connection becomes the link."""
+        written = self.us.send()
+        carry(self.us, self.peer)
+        unlink(self.us)
+        for now in range(50, 500, 50):
+            self.us.delivery.proven(self.peer.boot, float(now))
+            self.us.delivery.deadline_reached(now + 49.9)
+        self.us.delivery.proven(self.peer.boot + 1, 500.0)  # another process says nothing of the former one
+        self.assertFalse(written.settled)
+        self.us.delivery.deadline_reached(510.0)
+        self.assertIsInstance(written.error, PeerLost)
+
     def test_no_address(self) -> None:
         """Without an address of the peer, nothing will ever send the rest: it ends too."""
         unlink(self.us)
