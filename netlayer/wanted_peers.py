@@ -351,7 +351,7 @@ class WantedPeers:
             self._report(wanted, error, why)
             if dialer.exhausted:
                 self._still_unreachable(wanted, PeerUnreachable(wanted.node_id, dialer.attempts, why))
-        elif dialer.attempts <= retries and not self._flaps(wanted.fingerprint):
+        elif dialer.attempts <= retries and dialer.breaks <= 1 and not self._flaps(wanted.fingerprint):
             self._factory.log.warn(
                 "no link to {who} at {address}: {why}; retry {n} of {retries}",
                 who=wanted.who,

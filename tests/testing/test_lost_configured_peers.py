@@ -59,6 +59,7 @@ class OneEntryTests(LostConfiguredPeerTestCase):
         """Lose the peer and get it back twice: it is dialed at one place, and its failures are told once."""
         self.start([where], bootstraps=[])
         for round_ in range(1, 3):
+            self.internet.advance(30.0)  # a link that breaks young is told in fewer words
             self.lose()
             self.assertEqual(len(self.wanted), 1, self.wanted)
             retries = [event for event in self.events if "retry {n} of" in str(event.get("log_format"))]
