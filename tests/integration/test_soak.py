@@ -42,10 +42,13 @@ class FlatnessTests(SynchronousTestCase):
         self.assertEqual(growth([{}] * 5 + [{"Leak": 26}], peers=20), ["Leak has grown from 0 to 26"])
 
     def test_one_a_peer(self) -> None:
-        """There may be as many dialers as there are peers, and no more."""
+        """There may be as many dialers as there are peers, and no more; and the node has a back-off of its own."""
         samples = [{"Dialer": 12}] * 50 + [{"Dialer": 20}] * 10
         self.assertEqual(growth(samples, peers=20), [])
         self.assertEqual(growth(samples, peers=19), ["Dialer: there are 20, and 19 peers"])
+        samples = [{"BackOff": 12}] * 50 + [{"BackOff": 21}] * 10
+        self.assertEqual(growth(samples, peers=20), [])
+        self.assertEqual(growth(samples, peers=19), ["BackOff: there are 21, and 19 peers"])
 
 
 class TallyTests(SynchronousTestCase):

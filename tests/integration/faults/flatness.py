@@ -14,6 +14,7 @@ to it wait and are no leak; what leaks is there at the quietest moment, too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from statistics import median
 
 __all__ = ["growth", "typical"]
@@ -21,8 +22,9 @@ __all__ = ["growth", "typical"]
 #: What is measured in other ways than objects are counted: the share and the number by which it may grow.
 RULES = {"memory": (0.05, 2048.0), "files": (0.0, 2.0), "threads": (0.0, 0.0)}
 OBJECTS = (0.1, 15.0)
-#: Types of which a process has one for each peer at most.
-ONE_A_PEER = ("BackOff", "Delivery", "Dialer", "Remote", "Session", "Wanted")
+#: Types of which a process has one for each peer at most, and how many it has besides: a dialer backs off from its
+#: peer, and the node from asking for links.
+ONE_A_PEER = {"BackOff": 1, "Delivery": 0, "Dialer": 0, "Remote": 0, "Session": 0, "Wanted": 0}
 
 
 def typical(samples: Sequence[Mapping[str, int]]) -> dict[str, tuple[float, float]]:
@@ -50,6 +52,6 @@ def growth(samples: Sequence[Mapping[str, int]], *, peers: int) -> list[str]:
         share, more = RULES.get(name, OBJECTS)
         if late > early * (1 + share) + more:
             grown.append(f"{name} has grown from {early:g} to {late:g}")
-        elif name in ONE_A_PEER and late > peers:
+        elif late > peers + ONE_A_PEER.get(name, inf):
             grown.append(f"{name}: there are {late:g}, and {peers} peers")
     return grown
