@@ -47,6 +47,7 @@ class SimulatedReactor(SystemEvents):
     There are no threads: whatever would need one raises :class:`~netlayer.testing.SimulationError`.
 
     :ivar running: whether the process lives and was not stopped.
+    :ivar sent_at: when the kernel has last taken bytes of the process for each other host, in virtual time.
     """
 
     def __init__(self, host: SimulatedHost, *, clock: float) -> None:
@@ -54,6 +55,7 @@ class SimulatedReactor(SystemEvents):
         self.alive = True
         self.ports: dict[int, SimulatedPort] = {}
         self.transports: dict[SimulatedTransport, None] = {}
+        self.sent_at: dict[SimulatedHost, float] = {}
         self.nameResolver: Any = SimulatedResolver(self)
         self.stalled = False
         self.read_free_at = 0.0

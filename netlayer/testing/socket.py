@@ -159,6 +159,7 @@ class SimulatedSocket:
         self._reactor.turn(b"write", self.flush)
 
     def _send(self, data: bytes) -> None:
+        self._reactor.sent_at[self._peer.host] = self._internet.now
         self._in_flight += len(data)
         if len(data) <= BUFFER:
             self._transmit(data)

@@ -6,6 +6,7 @@ The nodes below it are what users run: a PeerService with a subclass of PeerProt
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -87,6 +88,7 @@ class Life:
         self.ephemeral = ephemeral
         self.has_predecessor = has_predecessor
         self.reactor = host.reactor
+        ledger.hosts[node_id] = host
         self.began = host.internet.now
         self.stopping = False
         self._slack = slack
@@ -125,6 +127,10 @@ class Life:
         """The time of its clock."""
         return self.reactor.seconds()
 
+    def sent_at(self, target: int) -> float:
+        """Return when bytes for a node have last left the process, in virtual time; -inf if none has."""
+        return self.reactor.sent_at.get(self.ledger.hosts[target], -inf)
+
     def slack(self, since: float) -> float:
         """Return by how many seconds its timers may have been delayed since a moment."""
         return self._slack(self.host.name, since)
@@ -141,9 +147,10 @@ class Life:
         if confirm:
             return self._confirmed(target, plan, data, lambda value: protocol.send_packet(value, confirm=True))
         number = self.ledger.next_number()
-        packet = self.ledger.sent(number, self, target, "plain", plan)
+        value = data(number)
+        packet = self.ledger.sent(number, self, target, "plain", plan, value)
         try:
-            caller_number = protocol.send_packet(data(number))
+            caller_number = protocol.send_packet(value)
         except NetlayerError as error:
             self.ledger.ended(packet, error)
         else:
@@ -153,8 +160,9 @@ class Life:
     def broadcast(self, plan: Plan, data: Callable[[int], Any]) -> None:
         """Send a packet to everybody who is listed."""
         number = self.ledger.next_number()
+        value = data(number)
         copies = {
-            peer.node_id: self.ledger.sent(number, self, peer.node_id, "broadcast", plan)
+            peer.node_id: self.ledger.sent(number, self, peer.node_id, "broadcast", plan, value)
             for peer in self.service.factory.peers()
         }
 
@@ -171,13 +179,14 @@ class Life:
             for copy in copies.values():
                 self.ledger.ended(copy, failure.value)
 
-        _ = self.service.broadcast(data(number)).addCallbacks(reported, failed)
+        _ = self.service.broadcast(value).addCallbacks(reported, failed)
 
     def _confirmed(
         self, target: int, plan: Plan, data: Callable[[int], Any], send: Callable[[Any], Deferred[None]]
     ) -> Deferred[bool]:
         number = self.ledger.next_number()
-        packet = self.ledger.sent(number, self, target, "confirmed", plan)
+        value = data(number)
+        packet = self.ledger.sent(number, self, target, "confirmed", plan, value)
         handled: Deferred[bool] = Deferred()
 
         def ended(result: Any) -> None:
@@ -186,7 +195,7 @@ class Life:
             handled.callback(error is None)
 
         try:
-            sent = send(data(number))
+            sent = send(value)
         except NetlayerError as error:
             self.ledger.ended(packet, error)
             handled.callback(False)

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from sys import maxsize
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from netlayer import DataPacket
 from netlayer.errors import DeliveryTimeout, HandlerFailed, PeerLost
+from netlayer.wire.payload import encode_value
 
 if TYPE_CHECKING:
+    from netlayer.testing import SimulatedHost
     from tests.properties.application import Life
 
 __all__ = ["Handling", "Ledger", "Plan", "Sent"]
 
+#: Bytes of a packet that go out at once, at most.
+MAX_PART = 65536
 #: Seconds that the sign of a packet's arrival may take, where processes read slowly.
 WAY_BACK = 2.0
 
@@ -58,6 +63,7 @@ class Sent:
     """A packet to one peer.
 
     :ivar kind: ``confirmed``, ``plain`` or ``broadcast``.
+    :ivar size: bytes of its payload.
     :ivar clock: what the sender's clock was.
     :ivar reported: whether the sender was told how it ended, or was told an error that it raised.
     """
@@ -66,6 +72,7 @@ class Sent:
     sender: Life
     target: int
     kind: str
+    size: int
     plan: Plan
     time: float
     clock: float
@@ -88,11 +95,13 @@ class Ledger:
 
     :param now: tells the virtual time.
     :ivar faults: the promises that were broken; a sentence each.
+    :ivar hosts: where each node id lives.
     :ivar counts: packets by their outcome.
     """
 
     def __init__(self, now: Callable[[], float], *, aloud: bool = False) -> None:
         self.faults: list[str] = []
+        self.hosts: dict[int, SimulatedHost] = {}
         self.counts: Counter[str] = Counter()
         self.packets: dict[tuple[int, int], Sent] = {}
         self.running: dict[Handling, Sent] = {}
@@ -124,9 +133,10 @@ class Ledger:
         self._count += 1
         return self._count
 
-    def sent(self, number: int, sender: Life, target: int, kind: str, plan: Plan) -> Sent:
+    def sent(self, number: int, sender: Life, target: int, kind: str, plan: Plan, data: Any) -> Sent:
         """A packet is about to be sent."""
-        packet = Sent(number, sender, target, kind, plan, self._now(), sender.clock)
+        _, payload = encode_value(data, max_packet=maxsize)  # what is too large is refused later
+        packet = Sent(number, sender, target, kind, len(payload), plan, self._now(), sender.clock)
         self.packets[number, target] = packet
         self.counts[kind] += 1
         self.tell(sender, "sends", packet, plan)
@@ -240,7 +250,10 @@ class Ledger:
             self.demand(not handling.life.lives, "the handler of {} at {} finishes", sent, handling.life)
 
     def _judge_time(self, packet: Sent) -> None:
-        """Demand that the sender was told in time, which begins anew while packets are still on their way there."""
+        """Demand that the sender was told in time.
+
+        The time begins anew while packets are still on their way there, and while parts of a large one still leave.
+        """
         sender = packet.sender
         elapsed = sender.clock - packet.clock
         limit = sender.settings.delivery_timeout + 0.01
@@ -251,6 +264,8 @@ class Ledger:
             ]
             arrived = max(times, default=0.0)
             limit += max(0.0, arrived + WAY_BACK - packet.time)
+        if elapsed > limit and packet.size > min(sender.settings.buffer_size, MAX_PART):  # each part that leaves counts
+            limit = max(limit, sender.settings.delivery_timeout + 0.01 + sender.sent_at(packet.target) - packet.time)
         if elapsed > limit:
             limit += sender.slack(packet.time)
         self.demand(
