@@ -17,15 +17,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from netlayer.config import Settings
-from netlayer.dialing import Dialer, DialerState, is_final
 from netlayer.errors import LinkLost, Rejected
-from netlayer.sansio import states
-from netlayer.sansio.connection import Connection
-from netlayer.sansio.delivery import Delivery
-from netlayer.sansio.handshake import LocalNode
-from netlayer.sansio.load import NodeLoad
-from netlayer.sansio.selection import Probe, Refuse, Selection, Take
-from netlayer.sansio.states import CARRIES, LEGAL, TAKES_DATA, State
+from netlayer.net.dialing import Dialer, DialerState, is_final
+from netlayer.sansio.delivery.delivery import Delivery
+from netlayer.sansio.delivery.load import NodeLoad
+from netlayer.sansio.link import states
+from netlayer.sansio.link.connection import Connection
+from netlayer.sansio.link.handshake import LocalNode
+from netlayer.sansio.link.selection import Probe, Refuse, Selection, Take
+from netlayer.sansio.link.states import CARRIES, LEGAL, TAKES_DATA, State
 from netlayer.testing.command import options_parser
 from netlayer.wire.messages import MIN_MAX_FRAME, RejectCode
 

@@ -1,6 +1,6 @@
 """``python -m netlayer`` is the ``netlayer`` command."""
 
-from netlayer.command import main
+from netlayer.tap.command import main
 
 if __name__ == "__main__":
     main()

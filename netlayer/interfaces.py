@@ -10,9 +10,9 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorTime, ITranspo
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from netlayer.nodelog import NodeLog
-    from netlayer.sansio.registry import Binding, Holdings
-    from netlayer.sansio.succession import Succession
+    from netlayer.log import NodeLog
+    from netlayer.sansio.bootstrap.registry import Binding, Holdings
+    from netlayer.sansio.trust.succession import Succession
 
 __all__ = ["IBindingStore", "IIdentity", "ISecurity", "IWallClock"]
 
@@ -39,7 +39,7 @@ class IBindingStore(Interface):
     """Where a bootstrap node keeps who holds which id: in memory, in an SQLite file, or where an application wants.
 
     Several bootstrap nodes may share one. Bindings and what a store holds are
-    :class:`netlayer.sansio.registry.Binding` and :class:`~netlayer.sansio.registry.Holdings`.
+    :class:`netlayer.sansio.bootstrap.registry.Binding` and :class:`~netlayer.sansio.bootstrap.registry.Holdings`.
     """
 
     def start(

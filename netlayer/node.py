@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from netlayer import reactor_thread
 from netlayer.addresses import PeerInfo, parse_address, parse_peer
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, DeliveryTimeout, LinkLost, NotStarted, described
-from netlayer.forks import require_own_reactor
 from netlayer.handlers import DataHandler, DataPacket
 from netlayer.interfaces import IIdentity
 from netlayer.logger import logger
+from netlayer.net.forks import require_own_reactor
+from netlayer.net.wanted import Where
 from netlayer.peer import PeerProtocol
+from netlayer.sansio.delivery.timeouts import Until, parse_timeout
+from netlayer.script import reactor_thread
 from netlayer.services import PeerService
 from netlayer.status import BroadcastReport, NodeStatus
-from netlayer.timeouts import Until, parse_timeout
-from netlayer.wanted import Where
 
 __all__ = ["Node"]
 

@@ -7,13 +7,13 @@ from typing import Any, Literal, overload
 from twisted.internet.defer import Deferred, succeed
 
 from netlayer.addresses import PeerInfo
-from netlayer.driver import Driver
 from netlayer.errors import InvalidArgument, LinkLost, LocalProtocolError, NodeStopped, PeerIdentityMismatch
-from netlayer.forks import require_own_reactor
 from netlayer.handlers import DataPacket
-from netlayer.identity import fingerprint_text
-from netlayer.remote import Remote
-from netlayer.timeouts import Until
+from netlayer.net.driver import Driver
+from netlayer.net.forks import require_own_reactor
+from netlayer.net.remote import Remote
+from netlayer.sansio.delivery.timeouts import Until
+from netlayer.storage.identity import fingerprint_text
 
 __all__ = ["PeerProtocol"]
 

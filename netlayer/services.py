@@ -12,11 +12,8 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from netlayer.addresses import Address, PeerInfo, parse_address
-from netlayer.admission import Admission
-from netlayer.bootstrap import BootstrapFactory
+from netlayer.app.handlers import in_handler
 from netlayer.config import Settings
-from netlayer.data_directory import DataDirectory
-from netlayer.driver import Driver
 from netlayer.errors import (
     AlreadyStarted,
     ConfigurationError,
@@ -24,20 +21,23 @@ from netlayer.errors import (
     NotStarted,
     described,
 )
-from netlayer.factory import PeerFactory
-from netlayer.forks import refused_in_child, require_own_reactor, watch_forks
-from netlayer.handling import in_handler
-from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore, IIdentity
-from netlayer.known_peers import KNOWN_PEERS_FILE
-from netlayer.listening import Listening
-from netlayer.membership import Membership
+from netlayer.net.bootstrap import BootstrapFactory
+from netlayer.net.driver import Driver
+from netlayer.net.factory import PeerFactory
+from netlayer.net.forks import refused_in_child, require_own_reactor, watch_forks
+from netlayer.net.listening import Listening
+from netlayer.net.membership import Membership
+from netlayer.net.sending import Sending
+from netlayer.net.waiters import Waiters
+from netlayer.net.wanted import Reason, Wanted, Where, bootstrap, configured_peer
 from netlayer.peer import PeerProtocol
-from netlayer.sending import Sending
+from netlayer.sansio.delivery.timeouts import Until
 from netlayer.status import BroadcastReport, LinkStatus, NodeStatus
-from netlayer.timeouts import Until
-from netlayer.waiters import Waiters
-from netlayer.wanted import Reason, Wanted, Where, bootstrap, configured_peer
+from netlayer.storage.admission import Admission
+from netlayer.storage.data_directory import DataDirectory
+from netlayer.storage.identity import fingerprint_text
+from netlayer.storage.known_peers import KNOWN_PEERS_FILE
 
 __all__ = ["BootstrapService", "PeerService"]
 
@@ -433,7 +433,7 @@ class BootstrapService(PeerService):
     def __init__(self, reactor: Any, *, store: IBindingStore | None = None, **options: Any) -> None:
         if store is not None and not IBindingStore.providedBy(store):
             raise ConfigurationError(
-                f"store is an object such as netlayer.stores.sqlite.SQLiteStore, not {described(store)}"
+                f"store is an object such as netlayer.storage.bindings.sqlite.SQLiteStore, not {described(store)}"
             )
         self._store = store
         super().__init__(reactor, **options)
@@ -446,8 +446,10 @@ class BootstrapService(PeerService):
 
     def _factory_options(self) -> dict[str, Any]:
         if self._store is None and self._data_directory is not None:
-            from netlayer.stores.file import BINDINGS_FILE  # here, as most programs keep no bindings and need no SQLite
-            from netlayer.stores.sqlite import SQLiteStore
+            from netlayer.storage.bindings.file import (
+                BINDINGS_FILE,  # here, as most programs keep no bindings and need no SQLite
+            )
+            from netlayer.storage.bindings.sqlite import SQLiteStore
 
             self._store = SQLiteStore(self._data_directory.path / BINDINGS_FILE)
         return {"store": self._store}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from netlayer.errors import DeliveryTimeout
-from netlayer.sansio.reservations import Reservation
-from netlayer.timeouts import Wait
+from netlayer.sansio.bootstrap.reservations import Reservation
+from netlayer.sansio.delivery.timeouts import Wait
 from tests.memory import MemoryTestCase
 
 MIB = 1024 * 1024

@@ -17,24 +17,31 @@ ROOT = Path(__file__).parents[1]
 
 #: Lowest first. A module imports from its own layer and from those below; the last one is for tests only.
 LAYERS = (
-    "errors config handlers addresses admission nodelog status timeouts",
+    "addresses config errors handlers log sansio.delivery.timeouts status storage storage.admission",
     "wire wire.frames wire.messages wire.payload wire.succession",
-    "sansio sansio.backoff sansio.connection sansio.delivery sansio.events sansio.flapping sansio.handshake"
-    " sansio.liveness sansio.load sansio.pacing sansio.packet sansio.pauses sansio.proof sansio.reassembly"
-    " sansio.registry sansio.reservations sansio.room sansio.rotation sansio.selection sansio.send_queue sansio.session"
-    " sansio.states sansio.streams sansio.succession sansio.suspects sansio.tickets sansio.violations sansio.writer",
-    "forks interfaces stores stores.memory stores.file stores.sqlite alarm lookups named resolving waiters certificate"
-    " data_directory known_peers claims tls plaintext identity strangers acceptor attempt remote remotes broadcasting"
-    " handling probing driver gate peer factory bootstrap",
-    "dialing directory joining listening membership seeking sending wanted wanted_peers",
+    "sansio sansio.bootstrap sansio.bootstrap.registry sansio.bootstrap.reservations sansio.delivery"
+    " sansio.delivery.delivery sansio.delivery.load sansio.delivery.packet sansio.delivery.pauses"
+    " sansio.delivery.queue sansio.delivery.reassembly sansio.delivery.session sansio.delivery.streams"
+    " sansio.delivery.suspects sansio.delivery.writer sansio.link sansio.link.connection sansio.link.events"
+    " sansio.link.handshake sansio.link.liveness sansio.link.pacing sansio.link.proof sansio.link.selection"
+    " sansio.link.states sansio.overlay sansio.overlay.backoff sansio.overlay.directory"
+    " sansio.overlay.flapping sansio.overlay.room sansio.overlay.rotation sansio.trust"
+    " sansio.trust.succession sansio.trust.tickets sansio.trust.violations",
+    "app app.handlers interfaces net net.acceptor net.alarm net.attempt net.bootstrap net.broadcasting"
+    " net.claims net.driver net.factory net.forks net.gate net.lookups net.named net.plaintext net.probing"
+    " net.remote net.remotes net.resolving net.strangers net.tls net.waiters peer storage.bindings"
+    " storage.bindings.file storage.bindings.memory storage.bindings.sqlite storage.certificate"
+    " storage.data_directory storage.identity storage.known_peers",
+    "net.dialing net.joining net.listening net.membership net.seeking net.sending net.wanted net.wanted_peers",
     "services",
-    "monotonic reactor_thread logger node bootstrap_node",
-    "netlayer __main__ command tap tap.bootstrap tap.node tap.options tap.service",
-    "testing testing.calendar_queue testing.connection testing.errors testing.host testing.identity testing.internet"
-    " testing.listening testing.names testing.reactor testing.socket testing.timers testing.transport testing.faults"
-    " testing.timeline testing.run testing.interrupts testing.mistakes testing.replay testing.workers"
-    " testing.scenario testing.loading testing.local_reactor testing.localhost testing.progress testing.system_events"
-    " testing.shrinking testing.command testing.arguments testing.passing testing.__main__",
+    "bootstrap_node logger node script script.monotonic script.reactor_thread",
+    "__main__ netlayer tap tap.bootstrap tap.command tap.node tap.options tap.service",
+    "testing testing.__main__ testing.arguments testing.calendar_queue testing.command testing.connection"
+    " testing.errors testing.faults testing.host testing.identity testing.internet testing.interrupts"
+    " testing.listening testing.loading testing.local_reactor testing.localhost testing.mistakes"
+    " testing.names testing.passing testing.progress testing.reactor testing.replay testing.run"
+    " testing.scenario testing.shrinking testing.socket testing.system_events testing.timeline testing.timers"
+    " testing.transport testing.workers",
 )
 LEVELS = {
     name if name == "netlayer" else f"netlayer.{name}": level
@@ -131,7 +138,7 @@ def global_reactors(sources: Mapping[str, str]) -> list[str]:
         for module, source in sources.items()
         for each in imports(source)
         if owner(each.target, {"twisted.internet.reactor"})
-        and not (module == "netlayer.reactor_thread" and each.functions)
+        and not (module == "netlayer.script.reactor_thread" and each.functions)
         and not (module.startswith("netlayer.tap.") and "makeService" in each.functions)
     ]
 
@@ -218,7 +225,7 @@ class RulesTests(SynchronousTestCase):
 
     def test_downward(self) -> None:
         """Imports from below, from the same layer and from other projects pass."""
-        source = "import twisted.internet\nfrom netlayer import tls\nfrom netlayer.errors import NetlayerError\n"
+        source = "import twisted.internet\nfrom netlayer.net import tls\nfrom netlayer.errors import NetlayerError\n"
         self.assertEqual(upward_imports({"netlayer.peer": source}), [])
 
     def test_impure(self) -> None:
@@ -237,7 +244,7 @@ class RulesTests(SynchronousTestCase):
             "from random import choice",
             "import random as chance",
         ):
-            self.assertEqual(len(impurities({"netlayer.sansio.liveness": source})), 1, source)
+            self.assertEqual(len(impurities({"netlayer.sansio.link.liveness": source})), 1, source)
 
     def test_pure(self) -> None:
         """Time and chance as arguments pass, and so does everything in a module that may have I/O."""
@@ -246,22 +253,22 @@ class RulesTests(SynchronousTestCase):
             "def due(link, now: float, rng: random.Random) -> float:\n"
             "    return max(now, link.now) + rng.random()\n"
         )
-        self.assertEqual(impurities({"netlayer.sansio.backoff": source}), [])
-        self.assertEqual(impurities({"netlayer.tls": "import time, twisted"}), [])
+        self.assertEqual(impurities({"netlayer.sansio.overlay.backoff": source}), [])
+        self.assertEqual(impurities({"netlayer.net.tls": "import time, twisted"}), [])
 
     def test_reactor(self) -> None:
         """The global reactor is found everywhere but where a process is set up."""
         importing = "from twisted.internet import reactor"
         setting_up = f"class Maker:\n    def makeService(self, options):\n        {importing}\n"
         starting = f"def start():\n    {importing}\n"
-        passes = {"netlayer.tap.node": setting_up, "netlayer.reactor_thread": starting}
+        passes = {"netlayer.tap.node": setting_up, "netlayer.script.reactor_thread": starting}
         self.assertEqual(global_reactors(passes), [])
-        self.assertEqual(global_reactors({"netlayer.tls": "from twisted.internet import ssl"}), [])
+        self.assertEqual(global_reactors({"netlayer.net.tls": "from twisted.internet import ssl"}), [])
         for module, source in {
             "netlayer.node": starting,
             "netlayer.services": setting_up,
             "netlayer.tap.node": starting,
-            "netlayer.reactor_thread": importing,
+            "netlayer.script.reactor_thread": importing,
             "netlayer.peer": "import twisted.internet.reactor",
             "netlayer.tap.bootstrap": "from twisted.internet.reactor import callLater",
         }.items():

@@ -17,10 +17,11 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from netlayer import BootstrapService, PeerService, Settings, plaintext
+from netlayer import BootstrapService, PeerService, Settings
 from netlayer.errors import Rejected
-from netlayer.identity import fingerprint_text
-from netlayer.sansio.proof import Channel
+from netlayer.net import plaintext
+from netlayer.sansio.link.proof import Channel
+from netlayer.storage.identity import fingerprint_text
 from netlayer.testing import SimulatedHost, SimulatedInternet
 from netlayer.wire.frames import FrameDecoder
 from netlayer.wire.messages import VERSION, Hello, Reject, decode_message, encode_message

@@ -16,7 +16,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from netlayer import BootstrapNode, BroadcastReport, DataPacket, Node, NodeStatus, PeerInfo, Settings, reactor_thread
+from netlayer import BootstrapNode, BroadcastReport, DataPacket, Node, NodeStatus, PeerInfo, Settings
 from netlayer.errors import (
     AlreadyStarted,
     ConfigurationError,
@@ -31,6 +31,7 @@ from netlayer.errors import (
     UnknownPeer,
     UnsupportedData,
 )
+from netlayer.script import reactor_thread
 
 Blocking: TypeAlias = Literal["blocking"]
 Twisted: TypeAlias = Literal["twisted"]

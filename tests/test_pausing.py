@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from netlayer.errors import QueueFull
-from netlayer.remote import Remote
+from netlayer.net.remote import Remote
 from tests.memory import MemoryTestCase
 
 KIB = 1024

@@ -18,7 +18,6 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import DataPacket, Identity, PeerFactory, PeerProtocol
-from netlayer.bootstrap import BootstrapFactory
 from netlayer.errors import (
     ConfigurationError,
     DeliveryTimeout,
@@ -31,11 +30,12 @@ from netlayer.errors import (
     PeerUnreachable,
     Rejected,
 )
-from netlayer.factory import LinkObserver
-from netlayer.sansio.connection import Connection
-from netlayer.sansio.registry import Binding
-from netlayer.sansio.states import State
-from netlayer.sansio.tickets import Claim
+from netlayer.net.bootstrap import BootstrapFactory
+from netlayer.net.factory import LinkObserver
+from netlayer.sansio.bootstrap.registry import Binding
+from netlayer.sansio.link.connection import Connection
+from netlayer.sansio.link.states import State
+from netlayer.sansio.trust.tickets import Claim
 from tests.memory import Diary, MemoryTestCase
 
 

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from netlayer import BootstrapService, Node, PeerProtocol, PeerService
 from netlayer.errors import AlreadyStarted, ConfigurationError, ListenError, NodeStopped
-from netlayer.stores.memory import MemoryStore
+from netlayer.storage.bindings.memory import MemoryStore
 from netlayer.testing import SimulatedInternet
 from tests.directories import new_directory
 from tests.integration.network import HOST, NetworkTestCase, reactor, settings, turns, until

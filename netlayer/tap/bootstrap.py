@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from netlayer.bootstrap import BOOTSTRAP_CONNECTIONS
 from netlayer.config import Settings
+from netlayer.net.bootstrap import BOOTSTRAP_CONNECTIONS
 from netlayer.services import BootstrapService
 from netlayer.tap.options import NodeOptions
 from netlayer.tap.service import OperatedService, make_service

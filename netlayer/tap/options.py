@@ -17,10 +17,10 @@ import attrs
 from twisted.python import reflect, usage
 
 from netlayer.addresses import Address, parse_address, parse_node_id
-from netlayer.admission import read_secrets
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError
 from netlayer.peer import PeerProtocol
+from netlayer.storage.admission import read_secrets
 
 __all__ = ["NodeOptions"]
 

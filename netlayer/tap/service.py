@@ -23,13 +23,13 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.python.failure import Failure
 from twisted.python.util import runAsEffectiveUser
 
-from netlayer.data_directory import DataDirectory
 from netlayer.errors import ConfigurationError, ListenError
-from netlayer.identity import Identity
-from netlayer.monotonic import run_on_monotonic_time
+from netlayer.net.strangers import OTHER_FILES
+from netlayer.script.monotonic import run_on_monotonic_time
 from netlayer.services import BootstrapService, PeerService
-from netlayer.stores.file import BINDINGS_FILE, require_openable
-from netlayer.strangers import OTHER_FILES
+from netlayer.storage.bindings.file import BINDINGS_FILE, require_openable
+from netlayer.storage.data_directory import DataDirectory
+from netlayer.storage.identity import Identity
 from netlayer.tap.options import NodeOptions
 
 __all__ = ["OperatedService", "make_service"]

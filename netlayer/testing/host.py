@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from netlayer.errors import NodeStopped, described
-from netlayer.factory import PeerFactory
+from netlayer.net.factory import PeerFactory
 from netlayer.node import Node
 from netlayer.services import PeerService
 from netlayer.testing.arguments import checked_number, checked_seconds

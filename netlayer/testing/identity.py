@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from netlayer.interfaces import IIdentity, ISecurity
-from netlayer.plaintext import Plaintext
+from netlayer.net.plaintext import Plaintext
 
 __all__ = ["SeededIdentity"]
 

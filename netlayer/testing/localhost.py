@@ -12,7 +12,7 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 
 from netlayer.errors import described
-from netlayer.identity import Identity
+from netlayer.storage.identity import Identity
 from netlayer.testing.arguments import checked_addresses, checked_count, checked_number, checked_seconds
 from netlayer.testing.errors import SimulationError, SimulationTimeout
 from netlayer.testing.host import SimulatedHost

@@ -17,18 +17,18 @@ from pathlib import Path
 import attrs
 from cryptography import x509
 
-from netlayer.admission import Admission, AllowList, read_secrets
-from netlayer.certificate import certificate_succession
 from netlayer.config import Settings
 from netlayer.errors import ConfigurationError, LinkLost, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
-from netlayer.identity import Identity
-from netlayer.sansio.connection import Connection
-from netlayer.sansio.events import Closed
-from netlayer.sansio.registry import Registry
-from netlayer.sansio.states import State
-from netlayer.sansio.succession import Succession, Successions, former_fingerprints
-from netlayer.sansio.tickets import key_fingerprint
+from netlayer.sansio.bootstrap.registry import Registry
+from netlayer.sansio.link.connection import Connection
+from netlayer.sansio.link.events import Closed
+from netlayer.sansio.link.states import State
+from netlayer.sansio.trust.succession import Succession, Successions, former_fingerprints
+from netlayer.sansio.trust.tickets import key_fingerprint
+from netlayer.storage.admission import Admission, AllowList, read_secrets
+from netlayer.storage.certificate import certificate_succession
+from netlayer.storage.identity import Identity
 from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, FrameDecoder
 from netlayer.wire.messages import Goodbye, Peers, Pong, Record, Register, Registered, Reject, decode_message
 from tests.sansio.pair import BINDING, LARGE, SMALL, Pair, local_node

@@ -6,7 +6,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from netlayer.sansio.proof import Channel
+from netlayer.sansio.link.proof import Channel
 from tests.fuzzing import NAMES
 from tests.fuzzing.targets import TARGETS, before_admission, corpus
 

@@ -19,7 +19,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import deferLater, react
 
 from netlayer import PeerFactory, PeerProtocol, Settings
-from netlayer.admission import Admission
+from netlayer.storage.admission import Admission
 from tests.integration.processes import Script
 
 HOST, SECRET = "127.0.0.1", "the secret of this network"
@@ -101,7 +101,7 @@ MEMBER = """
     from twisted.internet.endpoints import TCP4ClientEndpoint
     from twisted.internet.task import deferLater, react
     from netlayer import PeerFactory
-    from netlayer.admission import Admission
+    from netlayer.storage.admission import Admission
     from netlayer.errors import QueueFull
 
     port, kind, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])

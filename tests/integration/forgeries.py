@@ -20,10 +20,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
 from netlayer import BootstrapNode, Node
-from netlayer.admission import Admission
-from netlayer.sansio.proof import Channel
-from netlayer.sansio.tickets import issue_ticket
-from netlayer.stores.file import BINDINGS_FILE
+from netlayer.sansio.link.proof import Channel
+from netlayer.sansio.trust.tickets import issue_ticket
+from netlayer.storage.admission import Admission
+from netlayer.storage.bindings.file import BINDINGS_FILE
 from netlayer.wire.messages import Hello, Peers, Record, Register, Registered, Reject, Ticket, Welcome
 from tests.integration.killed_bootstrap import dial
 from tests.integration.network import QUICK

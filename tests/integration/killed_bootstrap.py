@@ -22,7 +22,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater, react
 
 from netlayer import Identity
-from netlayer.stores.file import BINDINGS_FILE, BindingFile
+from netlayer.storage.bindings.file import BINDINGS_FILE, BindingFile
 from netlayer.wire.messages import Register, Registered, RejectCode
 from tests.integration.processes import Script
 from tests.integration.stranger import Stranger, reactor, until

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netlayer import Identity
-from netlayer.tls import MutualTLS, proven_fingerprint
+from netlayer.net.tls import MutualTLS, proven_fingerprint
 from netlayer.wire.frames import FrameDecoder
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,

@@ -12,10 +12,10 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from netlayer import Identity, Node, PeerFactory
-from netlayer.admission import Admission
 from netlayer.errors import ConfigurationError, JoinRefused, PeerIdentityMismatch, Rejected
-from netlayer.identity import fingerprint_text
-from netlayer.sansio.proof import Channel
+from netlayer.sansio.link.proof import Channel
+from netlayer.storage.admission import Admission
+from netlayer.storage.identity import fingerprint_text
 from netlayer.wire.messages import Hello, Reject, RejectCode, Welcome
 from tests.directories import new_directory
 from tests.integration.network import HOST, BootstrapMember, NetworkTestCase, reactor, settings, until

@@ -13,9 +13,9 @@ from OpenSSL import SSL
 from twisted.logger import LogEvent, globalLogPublisher
 
 from netlayer import Identity
-from netlayer.certificate import certificate_fingerprint
-from netlayer.identity import fingerprint_text
-from netlayer.tls import ALPN, MutualTLS
+from netlayer.net.tls import ALPN, MutualTLS
+from netlayer.storage.certificate import certificate_fingerprint
+from netlayer.storage.identity import fingerprint_text
 from tests.integration.network import NetworkTestCase, settings, until
 
 DAY = datetime.timedelta(1)

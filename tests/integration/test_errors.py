@@ -27,7 +27,7 @@ from netlayer.errors import (
     UnknownPeer,
     UnsupportedData,
 )
-from netlayer.identity import fingerprint_text
+from netlayer.storage.identity import fingerprint_text
 from netlayer.wire.messages import Goodbye, MessageType, Reject, encode_data
 from tests.integration.network import HOST, Member, NetworkTestCase, reactor, settings, turns, until
 from tests.integration.stranger import Stranger

@@ -43,7 +43,7 @@ def shown(error):
     return type(error).__name__ + (" as it was forked" if "forked" in str(error) else "")
 
 def outlive(parent, port, directory):
-    from netlayer.data_directory import DataDirectory
+    from netlayer.storage.data_directory import DataDirectory
 
     say("child lives")
     while os.getppid() == parent:

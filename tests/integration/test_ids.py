@@ -11,13 +11,13 @@ from zope.interface import implementer
 
 from netlayer import Identity
 from netlayer.errors import ConfigurationError, JoinRefused, PeerIdentityMismatch
-from netlayer.identity import fingerprint_text
 from netlayer.interfaces import IBindingStore
-from netlayer.known_peers import Entries, read_known_peers
-from netlayer.sansio.registry import Binding, Holdings
-from netlayer.sansio.tickets import CLOCK_TOLERANCE, LIFETIME, issue_ticket
-from netlayer.stores.file import BindingFile
-from netlayer.stores.sqlite import SQLiteStore
+from netlayer.sansio.bootstrap.registry import Binding, Holdings
+from netlayer.sansio.trust.tickets import CLOCK_TOLERANCE, LIFETIME, issue_ticket
+from netlayer.storage.bindings.file import BindingFile
+from netlayer.storage.bindings.sqlite import SQLiteStore
+from netlayer.storage.identity import fingerprint_text
+from netlayer.storage.known_peers import Entries, read_known_peers
 from netlayer.wire.messages import Hello, Record, Register, Registered, RejectCode, Ticket, Welcome
 from tests.directories import new_directory
 from tests.integration.network import HOST, BootstrapMember, NetworkTestCase, settings, until

@@ -9,8 +9,8 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import DataPacket
-from netlayer.driver import TURN
 from netlayer.errors import LinkLost
+from netlayer.net.driver import TURN
 from netlayer.wire.frames import encode_frame
 from netlayer.wire.messages import (
     Ack,

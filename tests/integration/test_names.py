@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
-from netlayer.known_peers import read_known_peers
+from netlayer.storage.known_peers import read_known_peers
 from tests.directories import new_directory
 from tests.integration.network import HOST, QUICK, BootstrapMember, NetworkTestCase, until
 

@@ -556,7 +556,7 @@ class ChildTests(ScriptTestCase):
             import socket
             with socket.create_server(("127.0.0.1", port)):
                 print("port is free")
-            from netlayer.data_directory import DataDirectory
+            from netlayer.storage.data_directory import DataDirectory
             DataDirectory.open(directory).release()
             print("directory is free", flush=True)
             time.sleep(30)

@@ -9,11 +9,11 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from netlayer import Identity
-from netlayer.certificate import self_signed
-from netlayer.identity import fingerprint_text
-from netlayer.sansio.succession import Succession
-from netlayer.stores.file import BindingFile
-from netlayer.stores.sqlite import SQLiteStore
+from netlayer.sansio.trust.succession import Succession
+from netlayer.storage.bindings.file import BindingFile
+from netlayer.storage.bindings.sqlite import SQLiteStore
+from netlayer.storage.certificate import self_signed
+from netlayer.storage.identity import fingerprint_text
 from netlayer.wire.messages import Hello, RejectCode, Welcome
 from netlayer.wire.succession import MAX_SIZE, Former, encode_succession, statement
 from tests.directories import new_directory

@@ -8,10 +8,10 @@ from typing import Any
 from netlayer import Identity
 from netlayer.addresses import Address
 from netlayer.errors import PeerIdentityMismatch
-from netlayer.known_peers import Entries, read_known_peers
-from netlayer.stores.file import BindingFile
-from netlayer.stores.sqlite import SQLiteStore
-from netlayer.wanted import client_endpoint
+from netlayer.net.wanted import client_endpoint
+from netlayer.storage.bindings.file import BindingFile
+from netlayer.storage.bindings.sqlite import SQLiteStore
+from netlayer.storage.known_peers import Entries, read_known_peers
 from netlayer.wire.messages import Record, Registered, RejectCode
 from netlayer.wire.succession import decode_succession
 from tests.directories import new_directory

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import Identity
 from tests.integration.processes import ROOT, Script, free_ports, wait_until
-from tests.test_identity import certificate_pem, certified, key_pem
+from tests.storage.test_identity import certificate_pem, certified, key_pem
 
 CHAT = """
 from netlayer import PeerProtocol
@@ -41,7 +41,7 @@ BROKEN = """
 from twisted.internet import defer, reactor, task
 from netlayer import BootstrapProtocol
 from netlayer.errors import ConfigurationError
-from netlayer.stores.sqlite import SQLiteStore
+from netlayer.storage.bindings.sqlite import SQLiteStore
 
 class Broken(BootstrapProtocol):
     pass

@@ -29,7 +29,7 @@ from netlayer import (
     Settings,
 )
 from netlayer.errors import DeliveryError
-from netlayer.sansio.load import PACKET_OVERHEAD
+from netlayer.sansio.delivery.load import PACKET_OVERHEAD
 from netlayer.testing import SeededIdentity, SimulatedHost, SimulatedInternet
 
 __all__ = ["KINDS", "Call", "Fault", "PlannedExit", "PlannedFailure", "Program", "World"]

@@ -15,9 +15,9 @@ from typing import Any
 
 from netlayer import PeerProtocol
 from netlayer.config import Settings
-from netlayer.dialing import Dialer, DialerState
-from netlayer.driver import Driver
 from netlayer.errors import DeliveryTimeout, Rejected, RemoteProtocolError
+from netlayer.net.dialing import Dialer, DialerState
+from netlayer.net.driver import Driver
 from netlayer.testing import Scenario
 from netlayer.testing.faults import (
     BlackHole,

@@ -8,13 +8,13 @@ from typing import Any
 
 from netlayer.config import Settings
 from netlayer.handlers import DataPacket
-from netlayer.sansio.connection import Connection
-from netlayer.sansio.delivery import Delivery
-from netlayer.sansio.events import Closed, Event, Introduced, Linked
-from netlayer.sansio.handshake import LocalNode
-from netlayer.sansio.load import NodeLoad
-from netlayer.sansio.packet import OutgoingPacket
-from netlayer.sansio.states import State
+from netlayer.sansio.delivery.delivery import Delivery
+from netlayer.sansio.delivery.load import NodeLoad
+from netlayer.sansio.delivery.packet import OutgoingPacket
+from netlayer.sansio.link.connection import Connection
+from netlayer.sansio.link.events import Closed, Event, Introduced, Linked
+from netlayer.sansio.link.handshake import LocalNode
+from netlayer.sansio.link.states import State
 from netlayer.wire.frames import FrameDecoder
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,

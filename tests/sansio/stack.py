@@ -1,4 +1,4 @@
-"""Two nodes on a network in memory: :mod:`netlayer.sansio`, wired as ``netlayer/driver.py`` and ``remote.py`` wire it.
+"""Two nodes on a network in memory: ``netlayer.sansio``, wired as the driver and ``Remote`` wire it.
 
 Time is virtual. The network keeps the order of bytes as TCP does, and breaks what a schedule tells it to break.
 """
@@ -15,14 +15,14 @@ from typing import Any
 from netlayer.config import Settings
 from netlayer.errors import LinkLost, PeerUnreachable, Rejected
 from netlayer.handlers import DataPacket
-from netlayer.sansio.backoff import BackOff
-from netlayer.sansio.connection import Connection
-from netlayer.sansio.delivery import Delivery
-from netlayer.sansio.events import Closed, Event, Introduced, Linked
-from netlayer.sansio.load import NodeLoad
-from netlayer.sansio.packet import OutgoingPacket
-from netlayer.sansio.selection import Decision, Refuse, Selection, Take
-from netlayer.sansio.states import State
+from netlayer.sansio.delivery.delivery import Delivery
+from netlayer.sansio.delivery.load import NodeLoad
+from netlayer.sansio.delivery.packet import OutgoingPacket
+from netlayer.sansio.link.connection import Connection
+from netlayer.sansio.link.events import Closed, Event, Introduced, Linked
+from netlayer.sansio.link.selection import Decision, Refuse, Selection, Take
+from netlayer.sansio.link.states import State
+from netlayer.sansio.overlay.backoff import BackOff
 from netlayer.wire.messages import RejectCode
 from tests.sansio.pair import ADDRESS, BINDING, LARGE, SMALL, local_node
 
@@ -155,7 +155,7 @@ class Pipe:
 
 
 class End:
-    """One end of a TCP connection, driven as ``netlayer/driver.py`` drives one.
+    """One end of a TCP connection, driven as ``netlayer/net/driver.py`` drives one.
 
     :ivar ready: whether it has been the link.
     :ivar gone: whether the transport is closed on this side.
@@ -277,7 +277,7 @@ class End:
 
 
 class Node:
-    """One process of a node, and what it knows of the other one, as in ``netlayer/remote.py``.
+    """One process of a node, and what it knows of the other one, as in ``netlayer/net/remote.py``.
 
     :param dials: whether it knows an address of the other one.
     :ivar wakes: whether a packet for the other one makes it dial at once, however long it wanted to wait.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.errors import DeliveryTimeout, LinkLost
-from netlayer.sansio.packet import OutgoingPacket
-from netlayer.sansio.reservations import Reservation
-from netlayer.sansio.states import State
+from netlayer.sansio.bootstrap.reservations import Reservation
+from netlayer.sansio.delivery.packet import OutgoingPacket
+from netlayer.sansio.link.states import State
 from netlayer.wire.messages import Announce, Goodbye, GoodbyeCode, Pong, Selected, encode_message
 from tests.sansio.pair import Pair, messages
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.errors import DeliveryTimeout, PeerLost, PeerUnreachable
-from netlayer.sansio.packet import OutgoingPacket
-from tests.sansio.test_delivery import Party, carry, finish_all, link, receipts, unlink
+from netlayer.sansio.delivery.packet import OutgoingPacket
+from tests.sansio.delivery.test_delivery import Party, carry, finish_all, link, receipts, unlink
 
 WHY = "Connection refused"
 

@@ -29,9 +29,9 @@ from netlayer.errors import (
     RemoteProtocolError,
 )
 from netlayer.handlers import DataPacket
-from netlayer.sansio.delivery import MAX_BREAKS
-from netlayer.sansio.packet import OutgoingPacket
-from netlayer.sansio.session import Session
+from netlayer.sansio.delivery.delivery import MAX_BREAKS
+from netlayer.sansio.delivery.packet import OutgoingPacket
+from netlayer.sansio.delivery.session import Session
 from netlayer.wire.messages import Flag, MessageType, RejectCode
 from tests.sansio.stack import KIB, End, Network, Node
 

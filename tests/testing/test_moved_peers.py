@@ -9,8 +9,8 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import PeerService
+from netlayer.net.wanted import Reason, Wanted
 from netlayer.testing import SimulatedHost, SimulatedInternet
-from netlayer.wanted import Reason, Wanted
 from netlayer.wire.messages import NetAddress, Peers
 from tests.testing.network import bootstrap, node
 

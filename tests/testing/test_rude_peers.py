@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import PeerFactory, PeerService
-from netlayer.driver import Driver
+from netlayer.net.driver import Driver
 from netlayer.testing import SimulatedHost, SimulatedInternet
 from netlayer.wire.messages import MAX_REFERRALS, GoodbyeCode, NetAddress, Referral, RejectCode
 from tests.testing.network import bootstrap, node

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import BootstrapService, PeerService
 from netlayer.addresses import is_link_local
-from netlayer.driver import Driver
+from netlayer.net.driver import Driver
 from netlayer.testing import SimulatedHost, SimulatedInternet
 from netlayer.wire.messages import NetAddress
 from tests.testing.network import bootstrap, meshed, node

@@ -6,7 +6,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import Settings
-from netlayer.bootstrap import BOOTSTRAP_CONNECTIONS
+from netlayer.net.bootstrap import BOOTSTRAP_CONNECTIONS
 from tests.testing.slow_paths import BUFFERS, RATES, SlowPaths
 from tests.testing.uploads import Uploads
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer import BootstrapProtocol, DataPacket, PeerProtocol, Settings
 from netlayer.errors import ConfigurationError, LinkLost
-from netlayer.stores.memory import MemoryStore
+from netlayer.storage.bindings.memory import MemoryStore
 from netlayer.testing import SimulatedHost, SimulatedInternet
 from tests.directories import new_directory
 from tests.testing.network import Listener, bootstrap, network, node

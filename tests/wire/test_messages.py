@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.errors import RemoteProtocolError
-from netlayer.sansio.states import LEGAL, TAKES_DATA, State
+from netlayer.sansio.link.states import LEGAL, TAKES_DATA, State
 from netlayer.wire.frames import HEADER_SIZE, MAX_HANDSHAKE_FRAME
 from netlayer.wire.messages import (
     DATA_HEADER_SIZE,

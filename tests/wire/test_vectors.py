@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netlayer.config import Settings
 from netlayer.errors import RemoteProtocolError
-from netlayer.sansio.delivery import Delivery
-from netlayer.sansio.load import NodeLoad
+from netlayer.sansio.delivery.delivery import Delivery
+from netlayer.sansio.delivery.load import NodeLoad
 from netlayer.wire.frames import MAX_HANDSHAKE_FRAME, FrameDecoder
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,

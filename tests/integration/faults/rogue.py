@@ -16,8 +16,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from netlayer.certificate import self_signed
-from netlayer.tls import ALPN
+from netlayer.net.tls import ALPN
+from netlayer.storage.certificate import self_signed
 from netlayer.wire.frames import FrameDecoder
 from netlayer.wire.messages import (
     MIN_MAX_FRAME,

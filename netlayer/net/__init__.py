@@ -1,0 +1,1 @@
+"""What meets Twisted: drivers of connections, listeners, dialers, look-ups, TLS."""

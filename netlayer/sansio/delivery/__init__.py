@@ -1,0 +1,1 @@
+"""What is under way to and from one peer."""

@@ -1,0 +1,1 @@
+"""One connection, from its introductions to its farewell."""

@@ -1,0 +1,1 @@
+"""Whom to link to, and when to try."""

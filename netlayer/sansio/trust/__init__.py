@@ -1,0 +1,1 @@
+"""Who may be who: certificates of succession, tickets, and what is held against strangers."""

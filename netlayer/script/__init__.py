@@ -1,0 +1,1 @@
+"""What plain scripts need: a reactor in a thread of its own, and a clock."""

@@ -1,0 +1,1 @@
+"""Where bootstrap nodes keep which key an id belongs to."""

@@ -1,1 +1,0 @@
-"""Where bootstrap nodes keep who holds which id."""
