@@ -61,6 +61,7 @@ class Life:
 
     :param slack: tells by how many seconds stalls and jumps of the clock may have delayed the timers of a host since a
         moment.
+    :param slow: tells for how many seconds one of two hosts has read slowly since a moment.
     :param calm: tells whether nothing has gone wrong yet.
     :ivar members: the protocol that is ready, by the fingerprint of its peer.
     :ivar stopping: whether it was asked to end.
@@ -77,6 +78,7 @@ class Life:
         ephemeral: bool,
         has_predecessor: bool,
         slack: Callable[[str, float], float],
+        slow: Callable[[str, str, float], float],
         calm: Callable[[], bool],
         **options: Any,
     ) -> None:
@@ -92,6 +94,7 @@ class Life:
         self.began = host.internet.now
         self.stopping = False
         self._slack = slack
+        self._slow = slow
         self._calm = calm
         self.members: dict[bytes, PeerProtocol] = {}
         self.former: dict[int, PeerProtocol] = {}  # by node id: the last connection that was lost
@@ -134,6 +137,10 @@ class Life:
     def slack(self, since: float) -> float:
         """Return by how many seconds its timers may have been delayed since a moment."""
         return self._slack(self.host.name, since)
+
+    def slow(self, target: int, since: float) -> float:
+        """Return for how many seconds its host or that of a node has read slowly since a moment."""
+        return self._slow(self.host.name, self.ledger.hosts[target].name, since)
 
     # ---- sending
 

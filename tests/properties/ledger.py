@@ -267,7 +267,7 @@ class Ledger:
         if elapsed > limit and packet.size > min(sender.settings.buffer_size, MAX_PART):  # each part that leaves counts
             limit = max(limit, sender.settings.delivery_timeout + 0.01 + sender.sent_at(packet.target) - packet.time)
         if elapsed > limit:
-            limit += sender.slack(packet.time)
+            limit += sender.slack(packet.time) + sender.slow(packet.target, packet.time)
         self.demand(
             elapsed <= limit, "{} ends within {:.2f} s, not {:.2f} s: {!r}", packet, limit, elapsed, packet.error
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,6 +47,9 @@ KIB = 1024
 HEALED = 30.0
 #: Seconds from then until every outcome has to be known: the slowest handlers take 30, and a session lives 60.
 SETTLED = 120.0
+#: The same where two processes of one host were killed: each packet that both had in hand goes alone to the next one,
+#: for as long as its handler takes.
+SETTLED_ALONE = 600.0
 #: Seconds between two looks at the invariants.
 TICK = 2.0
 #: How long faults last: shorter than a round trip, than a silence, than a session, and longer.
@@ -100,6 +104,7 @@ class Storm(Scenario):
         self._rng = rng
         super().__init__(seed, **options)
         self.peace = HEALED + self._extra()
+        self.patience = self._settled() + 60.0
         self.ledger = Ledger(lambda: self.internet.now, aloud="STORY" in os.environ)
         self.lives: dict[str, Life] = {}
         self._identities: set[bytes] = set()
@@ -136,6 +141,7 @@ class Storm(Scenario):
             has_predecessor=host.identity(ephemeral=options["ephemeral"]).fingerprint in self._identities,
             bootstraps=[(other.name, 8000) for other in self.bootstrap_hosts if other is not host],
             slack=self._slack,
+            slow=self._slow,
             calm=self._calm,
             **options,
         )
@@ -193,6 +199,15 @@ class Storm(Scenario):
             return {"latency": rng.choice((0.2, 0.8, 1.6, 2.6))}
         return {}
 
+    def _slow(self, one: str, other: str, since: float) -> float:
+        """Return for how long one of two hosts has read slowly since a moment: what is on its way comes late then."""
+        slow = [fault for fault in self.faults.values() if isinstance(fault, SlowReader) and fault.at <= self.now]
+        return sum(
+            max(0.0, min(self.now, fault.at + fault.seconds) - max(fault.at, since))
+            for fault in slow
+            if {one, other} & set(fault.hosts)
+        )
+
     def _slack(self, host: str, since: float) -> float:
         """Return how late the timers of a host may be because of what was done to it since a moment."""
         late = 0.0
@@ -213,6 +228,11 @@ class Storm(Scenario):
         """Return how many seconds later everything may be: clocks were set back, and stops take their time."""
         back = sum(max(0.0, -fault.by) for fault in self.faults.values() if isinstance(fault, ClockJump))
         return back + (10.0 if any(isinstance(fault, Stop) for fault in self.faults.values()) else 0.0)
+
+    def _settled(self) -> float:
+        """Return the seconds within which every outcome has to be known."""
+        killed = Counter(host for fault in self.faults.values() if isinstance(fault, Crash) for host in fault.hosts)
+        return (SETTLED_ALONE if max(killed.values(), default=0) > 1 else SETTLED) + self._extra()
 
     # ---- what is done
 
@@ -378,7 +398,7 @@ class Storm(Scenario):
 
     async def check(self) -> None:
         """Wait until nothing is under way, judge everything, and see that everybody still reaches everybody."""
-        await self._until_nothing_is_under_way(SETTLED + self._extra())
+        await self._until_nothing_is_under_way(self._settled())
         self.ledger.close()
         wrong = await self._last_round()
         if any(isinstance(packet.error, DeliveryTimeout) for packet in wrong):
