@@ -25,8 +25,11 @@ OTHERS = r"twisted|zope|collections|contextlib|logging|msgspec|os|pathlib|random
 nitpick_ignore_regex = [
     (r"py:.*", rf"({OTHERS})(\..*)?"),
     # Inside: what signatures of public names mention.
-    (r"py:class", r"netlayer\.(driver|wire\.messages|testing\.(faults|listening))\..*|SimulatedTransport"),
-    (r"py:.*", r"IPv4Address|CannotListenError"),  # Twisted's
+    (
+        r"py:class",
+        r"netlayer\.(net\.driver|sansio\.peers\.peer|wire\.messages|testing\.(faults|listening))\..*|SimulatedTransport",
+    ),
+    (r"py:.*", r"IPv4Address|CannotListenError|Driver"),  # Twisted's
     (r"py:.*", r"<InterfaceClass .*"),  # what Twisted's interfaces are called in signatures
     (r"py:.*", r".*\[.*"),  # the parts of a type alias, which autodoc does not take apart
     (r"py:.*", r"(.*\.)?(T|Mode|_\w+)"),  # type variables, and what is private

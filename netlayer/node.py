@@ -51,6 +51,8 @@ MARGIN = 5.0
 class NodeProtocol(PeerProtocol):
     """Hands the packets and hooks of each link to the node."""
 
+    with_bootstraps = True
+
     def peer_ready(self) -> Any:
         """Tell the node, unless the peer is a bootstrap node."""
         if not self.is_bootstrap:
@@ -69,7 +71,8 @@ class NodeProtocol(PeerProtocol):
             return self._node.peer_left(self.peer, reason)
         return None
 
-    def _handler_name(self) -> str:
+    def handler_name(self) -> str:
+        """Return what the log calls the node's handler."""
         handler = self._node.handle_data
         return str(getattr(handler, "__qualname__", handler))
 

@@ -1,33 +1,49 @@
-"""The protocol that applications subclass: one connection to a peer."""
+"""The protocol that applications subclass: one link to a peer."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
 
 from netlayer.addresses import PeerInfo
-from netlayer.errors import InvalidArgument, LinkLost, LocalProtocolError, NodeStopped, PeerIdentityMismatch
+from netlayer.errors import InvalidArgument, LinkLost, LocalProtocolError
 from netlayer.handlers import DataPacket
-from netlayer.net.driver import Driver
-from netlayer.net.forks import require_own_reactor
-from netlayer.net.remote import Remote
+from netlayer.net.link import Link
 from netlayer.sansio.delivery.timeouts import Until
-from netlayer.storage.identity import fingerprint_text
 
 __all__ = ["PeerProtocol"]
 
 
-class PeerProtocol(Driver):
-    """One connection to a peer. Subclass it and override the hooks.
+class PeerProtocol(Protocol):
+    """One link to a peer. Subclass it and override the hooks.
 
-    The hooks are called between :meth:`peer_ready` and :meth:`peer_lost`, in this order; ``peer`` is set in all
-    of them. The object belongs to one connection. Delivery does not: packets that were sent on a connection that
-    broke arrive over the next one.
+    The factory builds it when a link stands, so never for somebody who has proven nothing. The hooks are called between
+    :meth:`peer_ready` and :meth:`peer_lost`, in this order. The object belongs to one link. Delivery does not: packets
+    that were sent on a link that broke arrive over the next one.
 
-    :ivar peer: who the peer is, from :meth:`peer_ready` on.
+    It holds the link, which is its ``transport`` as well, and shares nothing else with what works below: a subclass may
+    use any other name for its own. Packets come to :meth:`packet_received`; ``dataReceived`` is never called.
+
+    :cvar with_bootstraps: whether the links to bootstrap nodes have such a protocol, too. If not, what a bootstrap
+        node's application sends is refused.
+    :ivar link: the link, which tells what is known of the peer, from the time on when it stands.
+    :ivar peer: who the peer is: its id and where it listens, likewise.
+    :ivar is_bootstrap: whether it is a bootstrap node, likewise.
     :ivar factory: the factory that built this protocol.
     """
+
+    with_bootstraps: ClassVar[bool] = False
+    factory: Any
+    link: Link = None  # type: ignore[assignment] # both are set when the hooks are called
+    peer: PeerInfo = None  # type: ignore[assignment]
+    is_bootstrap = False
+
+    def makeConnection(self, transport: Any) -> None:
+        """Begin with a link that stands. Twisted's ``connectionMade`` is called, then :meth:`peer_ready`."""
+        self.link, self.peer, self.is_bootstrap = transport, transport.peer, transport.is_bootstrap
+        super().makeConnection(transport)
 
     # ---- commands
 
@@ -59,22 +75,17 @@ class PeerProtocol(Driver):
         :raises LocalProtocolError: before :meth:`peer_ready`.
         :raises NodeStopped: after the node was shut down.
         """
-        peer = self._proven_peer()
-        if not confirm:
-            for name, value in (("timeout", timeout), ("until", until)):
-                if value is not None:
-                    raise InvalidArgument(name, value, "nobody waits for a plain send; use confirm=True")
-            packet = self.factory.make_packet(data)
-            return self.factory.submit(self._session(peer), packet)
-        wait = self.factory.wait(timeout, until)
-        packet = self.factory.make_packet(data, confirm=True)
-        return self.factory.submit_confirmed(self._session(peer), packet, wait)
+        link = _standing(self)
+        if confirm:
+            return link.send_confirmed(data, timeout=timeout, until=until)
+        for name, value in (("timeout", timeout), ("until", until)):
+            if value is not None:
+                raise InvalidArgument(name, value, "nobody waits for a plain send; use confirm=True")
+        return link.send(data)
 
     def when_drained(self) -> Deferred[None]:
         """Return a Deferred that fires when nothing is queued or in flight any more, whatever its outcome was."""
-        remotes, peer = self.factory.remotes, self._proven_peer()
-        remote = remotes.find_key(self.fingerprint) or remotes.find(peer.node_id)
-        return remote.when_drained() if remote is not None else succeed(None)
+        return _standing(self).when_drained()
 
     def disconnect(self) -> None:
         """Say goodbye: packets in flight get their receipts, then the connection closes. It ends the session.
@@ -82,8 +93,7 @@ class PeerProtocol(Driver):
         It keeps nobody out: both ends forget where the other one is, until a bootstrap node tells of it again or
         somebody sends to its address. A configured peer and a bootstrap node are dialed again soon.
         """
-        require_own_reactor(self.factory.reactor)
-        self._goodbye("disconnect")
+        _standing(self).disconnect()
 
     # ---- hooks, for subclasses
 
@@ -112,23 +122,13 @@ class PeerProtocol(Driver):
     def sending_resumed(self) -> Any:
         """Go on sending: the queues have room again, half of them at least, after :meth:`sending_paused`."""
 
-    def _session(self, peer: PeerInfo) -> Remote:
-        """Return the peer, or, when nothing is left of it, whoever answers for its id next."""
-        if self._ready and self._remote is not None:
-            return self._remote
-        remotes = self.factory.remotes
-        remote = remotes.find_key(self.fingerprint)
-        if remote is not None:
-            return remote
-        if self.factory.stopping:
-            raise NodeStopped
-        remote = remotes.with_id(peer.node_id)
-        if remote.link is not None and remote.fingerprint is not None:
-            raise PeerIdentityMismatch(fingerprint_text(self.fingerprint), fingerprint_text(remote.fingerprint))
-        return remote
+    def handler_name(self) -> str:
+        """Return what the log calls the handler of packets."""
+        return f"{type(self).__qualname__}.packet_received"
 
-    def _proven_peer(self) -> PeerInfo:
-        require_own_reactor(self.factory.reactor)
-        if self.peer is None:
-            raise LocalProtocolError("this connection is not ready: wait for peer_ready()")
-        return self.peer
+
+def _standing(protocol: PeerProtocol) -> Link:
+    link: Link | None = protocol.link
+    if link is None:
+        raise LocalProtocolError("this connection is not ready: wait for peer_ready()")
+    return link

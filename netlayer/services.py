@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamServerEndpoint
 
 from netlayer.addresses import Address, PeerInfo, parse_address
-from netlayer.app.handlers import in_handler
 from netlayer.config import Settings
 from netlayer.errors import (
     AlreadyStarted,
@@ -188,7 +187,7 @@ class PeerService(Service):
         if (refused := refused_in_child(self._reactor)) is not None:
             return refused
         stopped = self._stop_once()
-        return succeed(None) if in_handler(self.factory) else stopped
+        return succeed(None) if self.factory.handlers.are_calling() else stopped
 
     def left_to_parent(self) -> None:
         """Let go, in a forked child, of the port and the data directory, which are its parent's."""
@@ -262,7 +261,7 @@ class PeerService(Service):
             joined=self._membership.joining.joined,
             bootstraps=tuple(w.status(now) for w in everybody if w.reason is Reason.BOOTSTRAP),
             wanted=tuple(w.status(now) for w in everybody if w.reason is not Reason.BOOTSTRAP),
-            links=tuple(self._link_status(link, now) for link in self.factory.links()),
+            links=tuple(self._link_status(link, now) for link in self.factory.link_drivers()),
             room=self._membership.seeking.status,
         )
 

@@ -70,7 +70,7 @@ class MemoryTestCase(SynchronousTestCase):
         """Return an endpoint of this network."""
         return TCP4ClientEndpoint(self.reactor, "127.0.0.1", port)
 
-    def dial(self, a: PeerFactory, node_id: int, **expected: Any) -> Deferred[PeerProtocol]:
+    def dial(self, a: PeerFactory, node_id: int, **expected: Any) -> Deferred[PeerProtocol | None]:
         """Have `a` dial a node; nothing travels yet."""
         return a.connect(self.address(8000 + node_id), **expected)
 
@@ -91,10 +91,10 @@ class MemoryTestCase(SynchronousTestCase):
 
     def link(self, a: PeerFactory, b: PeerFactory) -> IOPump:
         """Link two factories."""
-        attempt = self.dial(a, b.local.node_id)
+        attempt = a.dial(self.address(8000 + b.local.node_id))
         pump = self.connect()
         self.settle()
-        self.assertEqual([self.successResultOf(attempt)], a.links()[-1:])
+        self.assertEqual([self.successResultOf(attempt)], a.link_drivers()[-1:])
         return pump
 
     def settle(self) -> None:
@@ -120,5 +120,5 @@ class MemoryTestCase(SynchronousTestCase):
     def assert_at_rest(self, factories: Iterable[PeerFactory] = ()) -> None:
         """Check that nothing is left of stopped factories."""
         for factory in factories:
-            self.assertEqual((factory.links(), dict(factory._connections), list(factory.remotes)), ([], {}, []))
+            self.assertEqual((factory.link_drivers(), dict(factory._connections), list(factory.remotes)), ([], {}, []))
         self.assertEqual(self.reactor.getDelayedCalls(), [])

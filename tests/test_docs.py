@@ -240,5 +240,7 @@ class ReferenceTests(SynchronousTestCase):
                         args=[ast.Constant(value=str(message)), *_],
                     ):
                         logged.add(message)
+                    case ast.Call(func=ast.Name(id="Note"), args=[_, ast.Constant(value=str(message)), *_]):
+                        logged.add(message)
         # The lines about packets come from Node itself, in the form of the standard library.
         self.assertEqual(logged, {message for message in explained if not message.startswith("packet to {peer}")})

@@ -22,16 +22,17 @@ LAYERS = (
     "sansio sansio.bootstrap sansio.bootstrap.registry sansio.bootstrap.reservations sansio.delivery"
     " sansio.delivery.delivery sansio.delivery.load sansio.delivery.packet sansio.delivery.pauses"
     " sansio.delivery.queue sansio.delivery.reassembly sansio.delivery.session sansio.delivery.streams"
-    " sansio.delivery.suspects sansio.delivery.writer sansio.link sansio.link.connection sansio.link.events"
-    " sansio.link.handshake sansio.link.liveness sansio.link.pacing sansio.link.proof sansio.link.selection"
-    " sansio.link.states sansio.overlay sansio.overlay.backoff sansio.overlay.directory"
-    " sansio.overlay.flapping sansio.overlay.room sansio.overlay.rotation sansio.trust"
-    " sansio.trust.succession sansio.trust.tickets sansio.trust.violations",
+    " sansio.delivery.suspects sansio.delivery.writer sansio.link sansio.link.commands sansio.link.connection"
+    " sansio.link.events sansio.link.handshake sansio.link.liveness sansio.link.pacing sansio.link.proof"
+    " sansio.link.selection sansio.link.states sansio.outputs sansio.overlay sansio.overlay.backoff"
+    " sansio.overlay.directory sansio.overlay.flapping sansio.overlay.room sansio.overlay.rotation"
+    " sansio.peers sansio.peers.peer sansio.trust sansio.trust.succession sansio.trust.tickets"
+    " sansio.trust.violations",
     "app app.handlers interfaces net net.acceptor net.alarm net.attempt net.bootstrap net.broadcasting"
-    " net.claims net.driver net.factory net.forks net.gate net.lookups net.named net.plaintext net.probing"
-    " net.remote net.remotes net.resolving net.strangers net.tls net.waiters peer storage.bindings"
-    " storage.bindings.file storage.bindings.memory storage.bindings.sqlite storage.certificate"
-    " storage.data_directory storage.identity storage.known_peers",
+    " net.claims net.driver net.factory net.forks net.gate net.link net.lookups net.named net.plaintext"
+    " net.probing net.remote net.remotes net.resolving net.strangers net.tls net.waiters peer"
+    " storage.bindings storage.bindings.file storage.bindings.memory storage.bindings.sqlite"
+    " storage.certificate storage.data_directory storage.identity storage.known_peers",
     "net.dialing net.joining net.listening net.membership net.seeking net.sending net.wanted net.wanted_peers",
     "services",
     "bootstrap_node logger node script script.monotonic script.reactor_thread",

@@ -48,7 +48,8 @@ class ReplacedPeerTests(SynchronousTestCase):
         self.internet.run_until(lambda: self.one.application.get_peers() and self.other.application.get_peers())
 
     def link(self) -> Any:
-        return next(link for link in self.one.application.factory.links() if not link.is_bootstrap)
+        (link,) = self.one.application.factory.links()
+        return link
 
     def test_sent_while_nobody_answers(self) -> None:
         """What is sent on it goes to whoever comes with the id, in order with what is sent to the id."""
@@ -113,11 +114,12 @@ class PartingPeerTests(SynchronousTestCase):
         self.one.run(node)
         self.other.run(lambda host: node(host, protocol=Slow))
         self.internet.run_until(lambda: self.one.application.get_peers() and self.other.application.get_peers())
-        self.link = next(link for link in self.one.application.factory.links() if not link.is_bootstrap)
+        (self.link,) = self.one.application.factory.links()
+        (driver,) = [each for each in self.one.application.factory.link_drivers() if not each.is_bootstrap]
         self.before = self.one.application.send(self.other.number, "before")
         self.internet.advance(0.1)
         self.stopped = self.other.shutdown()
-        self.internet.run_until(lambda: self.link.is_parting)
+        self.internet.run_until(lambda: driver.is_parting)
 
     def test_confirmed(self) -> None:
         """A packet that nobody can send any more fails when the link has ended, not when its time is over."""

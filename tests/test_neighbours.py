@@ -303,7 +303,7 @@ class KnownKeyTests(NeighbourTestCase):
         """A configured peer gets in whose key has answered before."""
         self.bootstrap(peers=[(2, self.shared.address, 8002)])
         node = self.run_node(self.shared, 2, bootstraps=[])
-        self.internet.run_until(node.factory.links, timeout=30.0)
+        self.internet.run_until(node.factory.link_drivers, timeout=30.0)
         self.shared.refuse_accepts()
         self.shared.restart()
         self.ban()

@@ -151,6 +151,8 @@ class ServiceTests(NetworkTestCase):
         """A protocol's hooks may stop the service; every Deferred of it still ends."""
 
         class Stops(PeerProtocol):
+            with_bootstraps = True
+
             def peer_ready(self) -> None:
                 ended.append(service.stop())
 

@@ -12,18 +12,16 @@ from netlayer.errors import LinkLost
 
 
 class Chat(PeerProtocol):
-    """The link to one participant of the chat, or to a bootstrap node."""
+    """The link to one participant of the chat."""
 
     def peer_ready(self) -> None:
-        if not self.is_bootstrap:
-            self.send_packet({"from": self.factory.local.node_id, "says": "hello"})
+        self.send_packet({"from": self.factory.local.node_id, "says": "hello"})
 
     def packet_received(self, packet: DataPacket) -> None:
         print(f"{self.factory.local.node_id} hears {packet.data['from']} say {packet.data['says']!r}")
 
     def peer_lost(self, reason: LinkLost) -> None:
-        if not self.is_bootstrap:
-            print(f"{self.factory.local.node_id} lost {self.peer.node_id}: {reason}")
+        print(f"{self.factory.local.node_id} lost {self.peer.node_id}: {reason}")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ class Noticeboard(PeerProtocol):
     """Everybody keeps all notices. Peers that meet show each other what they have."""
 
     def peer_ready(self):
-        if not self.is_bootstrap:
-            for notice in self.factory.application:
-                self.send_packet(notice)
+        for notice in self.factory.application:
+            self.send_packet(notice)
 
     def packet_received(self, packet):
         if packet.data not in self.factory.application:

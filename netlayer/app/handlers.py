@@ -6,86 +6,160 @@ import asyncio
 import concurrent.futures
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import attrs
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from netlayer.errors import NodeStopped
+from netlayer.errors import NodeStopped, shown
 from netlayer.handlers import DataPacket
+from netlayer.log import NodeLog
+from netlayer.sansio.delivery.load import NodeLoad
 
-if TYPE_CHECKING:
-    from netlayer.net.driver import Driver
-    from netlayer.net.factory import PeerFactory
-
-__all__ = ["call_hook", "in_handler", "run_handler"]
+__all__ = ["Handlers"]
 
 
 @attrs.define
-class Handling:
+class _Run:
     """One run of a handler, which its coroutines have in their contexts.
 
-    :ivar factory: whose handler it is, or None when it has finished.
+    :ivar handlers: whose handler it is, or None when it has finished.
     :ivar is_running: whether the handler is running right now, instead of waiting for something.
     :ivar passes_on: whether another run waits for the result of the same Deferred, behind this one.
     :ivar failure: how its Deferred has failed, which does not tell it any more; in words, as the error may hold it.
     """
 
-    factory: PeerFactory | None = None
+    handlers: Handlers | None = None
     is_running: bool = True
     passes_on: bool = False
     failure: str | None = None
 
 
-_handling: ContextVar[Handling] = ContextVar("netlayer_handling", default=Handling())  # noqa: B039 - never changed
+_run: ContextVar[_Run] = ContextVar("netlayer_handler", default=_Run())  # noqa: B039 - never changed
 #: The last run that waits for a Deferred of the application's: a handler may return one for many packets.
-_last_runs: WeakKeyDictionary[Deferred[Any], Handling] = WeakKeyDictionary()
+_last_runs: WeakKeyDictionary[Deferred[Any], _Run] = WeakKeyDictionary()
 
 
-def in_handler(factory: PeerFactory) -> bool:
-    """Tell whether it is a handler of this node that calls, and that has not finished.
+class Handlers:
+    """Runs what the application of one node has written; what that raises goes no further than the log.
 
-    The context tells that of a coroutine, also when some other handler has woken it. But asyncio's timers and sockets
-    inherit the context that they were armed in, and with it the handler; there it has to be running, too.
+    :param load: counts the handlers that run.
+    :param blocking: seconds for which a handler may hold the reactor until the log tells of it.
+    :ivar is_stopping: whether the node shuts down: that something can't be sent any more is nobody's error then.
     """
-    run = _handling.get()
-    return run.factory is factory and (run.is_running or not _in_asyncio())
 
+    def __init__(self, clock: IReactorTime, log: NodeLog, *, load: NodeLoad, blocking: float) -> None:
+        self.is_stopping = False
+        self._clock = clock
+        self._log = log
+        self._load = load
+        self._blocking = blocking
 
-def run_handler(protocol: Driver, packet: DataPacket) -> None:
-    """Have a protocol handle a packet, and tell it when the handler has finished.
+    def are_calling(self) -> bool:
+        """Return whether it is a handler of this node that calls, and that has not finished.
 
-    Whatever the handler raises goes no further than the log.
-    """
-    factory = protocol.factory
-    clock = factory.clock
-    run = Handling(factory)
-    factory.load.handlers += 1
-    began = clock.seconds()
-    token = _handling.set(run)
-    failure, awaited = None, None
-    try:
-        result = protocol.packet_received(packet)
-        if result is not None:  # most return nothing, and to ask what it is takes long
-            awaited = _awaited(result, run)
-    except BaseException:  # even SystemExit: a handler never takes the node down
-        failure = Failure()
-    run.is_running = False
-    if awaited is not None:
-        _ = awaited.addBoth(_handler_finished, run, protocol, packet)
-    else:
-        _handler_finished(failure, run, protocol, packet)
-    _handling.reset(token)
-    held = clock.seconds() - began
-    if held > factory.settings.blocking_handler:
-        factory.log.warn(
-            "{handler} held the reactor for {held:.1f} s; blocking work belongs in deferToThread",
-            handler=protocol._handler_name(),
-            held=held,
-        )
+        The context tells that of a coroutine, also when some other handler has woken it. But asyncio's timers and
+        sockets inherit the context that they were armed in, and with it the handler; there it has to be running, too.
+        """
+        run = _run.get()
+        return run.handlers is self and (run.is_running or not _in_asyncio())
+
+    def run(
+        self,
+        handler: Callable[[DataPacket], Any],
+        packet: DataPacket,
+        finished: Callable[[DataPacket, str | None], object],
+        *,
+        name: Callable[[], str],
+    ) -> None:
+        """Have a packet handled.
+
+        :param finished: is told when the handler has finished, and what the sender is told if it has failed.
+        :param name: returns what the log calls the handler.
+        """
+        clock = self._clock
+        run = _Run(self)
+        self._load.handlers += 1
+        began = clock.seconds()
+        token = _run.set(run)
+        failure, awaited = None, None
+        try:
+            result = handler(packet)
+            if result is not None:  # most return nothing, and to ask what it is takes long
+                awaited = _awaited(result, run)
+        except BaseException:  # even SystemExit: a handler never takes the node down
+            failure = Failure()
+        run.is_running = False
+        if awaited is not None:
+            _ = awaited.addBoth(self._finished, run, packet, finished, name)
+        else:
+            self._finished(failure, run, packet, finished, name)
+        _run.reset(token)
+        held = clock.seconds() - began
+        if held > self._blocking:
+            self._log.warn(
+                "{handler} held the reactor for {held:.1f} s; blocking work belongs in deferToThread",
+                handler=name(),
+                held=held,
+            )
+
+    def call(self, hook: Callable[..., Any], *arguments: Any) -> None:
+        """Call a hook, which is a method of the application's protocol."""
+
+        def failed(failure: Failure) -> None:
+            owner = getattr(hook, "__self__", None)
+            name = type(owner).__qualname__ if owner is not None else shown(hook)
+            if not self._is_shutdown(failure):
+                self._log.failure("a hook of {name} failed", failure, name=name, level=LogLevel.error)
+
+        try:
+            result = hook(*arguments)
+        except BaseException:
+            failed(Failure())
+            return
+        if isinstance(result, Coroutine):
+            result = Deferred.fromCoroutine(result)
+        if isinstance(result, Deferred):
+            _ = result.addErrback(failed)
+
+    # ---- private
+
+    def _finished(
+        self,
+        result: object,
+        run: _Run,
+        packet: DataPacket,
+        finished: Callable[[DataPacket, str | None], object],
+        name: Callable[[], str],
+    ) -> object:
+        run.handlers = None
+        self._load.handlers -= 1
+        finished(packet, self._told(packet, name, result) if isinstance(result, Failure) else None)
+        if run.passes_on:
+            return result
+        if isinstance(result, Failure):
+            run.failure = _words(result)
+        return None
+
+    def _told(self, packet: DataPacket, name: Callable[[], str], failure: Failure) -> str:
+        """Log that a handler has failed, and return what the sender is told."""
+        if not self._is_shutdown(failure):
+            self._log.failure(
+                "{handler} failed on a packet of peer {peer}",
+                failure,
+                handler=name(),
+                peer=packet.sender_id,
+                level=LogLevel.error,
+            )
+        return _words(failure)
+
+    def _is_shutdown(self, failure: Failure) -> bool:
+        """Return whether something has failed as the node shuts down and sends nothing more."""
+        return self.is_stopping and failure.check(NodeStopped) is not None
 
 
 def _in_asyncio() -> bool:
@@ -96,7 +170,7 @@ def _in_asyncio() -> bool:
     return True
 
 
-def _awaited(result: object, run: Handling) -> Deferred[Any] | None:
+def _awaited(result: object, run: _Run) -> Deferred[Any] | None:
     """Return what to wait for when a handler has returned something, or None if that is nothing to wait for.
 
     :raises TypeError: when it is work that nobody would wait for, so that its end would be told as success.
@@ -122,7 +196,7 @@ def _awaited(result: object, run: Handling) -> Deferred[Any] | None:
     return result
 
 
-def _steps(coroutine: Coroutine[Any, Any, Any], run: Handling) -> Generator[Any, Any, Any]:
+def _steps(coroutine: Coroutine[Any, Any, Any], run: _Run) -> Generator[Any, Any, Any]:
     """Run a coroutine step by step, and note when it runs and when it waits."""
     result: Any = None
     error: BaseException | None = None
@@ -144,52 +218,5 @@ def _steps(coroutine: Coroutine[Any, Any, Any], run: Handling) -> Generator[Any,
             error = raised
 
 
-def _handler_finished(result: object, run: Handling, protocol: Driver, packet: DataPacket) -> object:
-    run.factory = None
-    protocol.factory.load.handlers -= 1
-    protocol._handled(packet, _handler_failed(protocol, packet, result) if isinstance(result, Failure) else None)
-    if run.passes_on:
-        return result
-    if isinstance(result, Failure):
-        run.failure = _words(result)
-    return None
-
-
-def _handler_failed(protocol: Driver, packet: DataPacket, failure: Failure) -> str:
-    if not _is_shutdown(protocol, failure):
-        protocol.factory.log.failure(
-            "{handler} failed on a packet of peer {peer}",
-            failure,
-            handler=protocol._handler_name(),
-            peer=packet.sender_id,
-            level=LogLevel.error,
-        )
-    return _words(failure)
-
-
 def _words(failure: Failure) -> str:
     return f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
-
-
-def call_hook(protocol: Driver, hook: Callable[[], Any]) -> None:
-    """Call a hook of a protocol; what it raises is logged and goes no further."""
-
-    def failed(failure: Failure) -> None:
-        name = type(protocol).__qualname__
-        if not _is_shutdown(protocol, failure):
-            protocol.factory.log.failure("a hook of {name} failed", failure, name=name, level=LogLevel.error)
-
-    try:
-        result = hook()
-    except BaseException:
-        failed(Failure())
-        return
-    if isinstance(result, Coroutine):
-        result = Deferred.fromCoroutine(result)
-    if isinstance(result, Deferred):
-        _ = result.addErrback(failed)
-
-
-def _is_shutdown(protocol: Driver, failure: Failure) -> bool:
-    """Tell whether something has failed as the node shuts down and sends nothing more, which is nobody's error."""
-    return protocol.factory.stopping and failure.check(NodeStopped) is not None

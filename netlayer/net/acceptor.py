@@ -7,17 +7,17 @@ peer: accepting it takes a quarter of the time.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from netlayer.errors import LinkLost
+from netlayer.net.driver import Driver
 from netlayer.net.tls import socket_of, why_lost
 
 if TYPE_CHECKING:
-    from netlayer.net.driver import Driver
     from netlayer.net.factory import PeerFactory
     from netlayer.net.strangers import Strangers
 
@@ -27,7 +27,7 @@ __all__ = ["AcceptedConnection", "Acceptor"]
 class Acceptor(Factory):
     """What listens for a node.
 
-    :param peers: the node; its protocols speak on the connections.
+    :param peers: the node; its drivers speak on the connections.
     :param strangers: decides which connections are kept.
     """
 
@@ -36,7 +36,7 @@ class Acceptor(Factory):
     def __init__(self, peers: PeerFactory, strangers: Strangers) -> None:
         self.peers = peers
         self.strangers = strangers
-        self.secured = peers.security.secured(peers, dials=False)
+        self.secured = peers.security.secured(_Drivers(peers), dials=False)
 
     def logPrefix(self) -> str:
         """Return how Twisted's log calls it when the port opens and closes."""
@@ -76,7 +76,7 @@ class AcceptedConnection(Protocol):
     def abort(self, reason: LinkLost) -> None:
         """Close the connection at once."""
         if self._secured is not None:
-            self._secured.wrappedProtocol._abort(reason)
+            self._secured.wrappedProtocol.abort(reason)
             return
         self._dropped = True
         self._acceptor.strangers.dropped(self, reason)
@@ -105,16 +105,25 @@ class AcceptedConnection(Protocol):
         if not self._acceptor.strangers.may_begin(self):
             self.abort(LinkLost("too many violations came from this address: it has one handshake a second"))
             return False
-        secured: Any = self._acceptor.secured.buildProtocol(self.address)  # type: ignore[arg-type]
-        if secured is None:
-            self.abort(LinkLost("no protocol was built for the connection"))
-            return False
-        self._secured = secured
+        self._secured = secured = cast(Any, self._acceptor.secured).buildProtocol(self.address)
         driver: Driver = secured.wrappedProtocol
-        driver._accepted = self
+        driver.accepted = self
         self._acceptor.strangers.spoke(self)
         secured.makeConnection(self.transport)
         return True
+
+
+class _Drivers(Factory):
+    """Builds the drivers of connections that were accepted, for TLS to be put around them."""
+
+    noisy = False
+
+    def __init__(self, peers: PeerFactory) -> None:
+        self._peers = peers
+
+    def buildProtocol(self, addr: IAddress | None) -> Driver:
+        """Build a driver."""
+        return Driver(self._peers)
 
 
 def _has_unread(transport: Any) -> bool:

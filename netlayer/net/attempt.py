@@ -1,4 +1,4 @@
-"""One attempt to link a peer: dial an endpoint, build the protocol, and end in exactly one outcome."""
+"""One attempt to link a peer: dial an endpoint, build the driver, and end in exactly one outcome."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = ["Attempt"]
 class Attempt(Factory):
     """Who is dialed, and who wants to know what became of it.
 
-    :param build: makes the protocol of a connection of this attempt.
+    :param build: makes the driver of a connection of this attempt.
     :param expected_id: the node id that has to answer, if one was meant.
     :param expected_fingerprints: the keys of which one has to answer; any may if there are none.
     :ivar reached: the addresses at which TCP stood.
     :param connected: is called when a connection of this attempt stands, before its handshake.
-    :ivar outcome: fires with the protocol that is the link; cancelling it gives up, unless the link stands already.
+    :ivar outcome: fires with the driver of the link; cancelling it gives up, unless the link stands already.
     """
 
     noisy = False
 
     def __init__(
         self,
-        build: Callable[[Attempt], Any],
+        build: Callable[[Attempt], Driver],
         *,
         expected_id: int | None = None,
         expected_fingerprints: Collection[bytes] = (),
@@ -83,18 +83,18 @@ class Attempt(Factory):
 
     def give_up(self, error: Exception) -> None:
         """Wait no longer; a link that stands by now, at either end, stays."""
-        for protocol in self._made:
-            if not protocol.is_chosen:
-                protocol._abort(error)
+        for driver in self._made:
+            if not driver.is_chosen:
+                driver.abort(error)
         self.failed(error)
         if self._connecting is not None:
             self._connecting.cancel()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Build the protocol of a connection of this attempt."""
-        protocol = self._build(self)
-        self._made.append(protocol)
+        """Build the driver of a connection of this attempt."""
+        driver = self._build(self)
+        self._made.append(driver)
         if addr is not None:
             self.reached.append(addr)
         self._connected()
-        return protocol
+        return driver

@@ -115,7 +115,7 @@ class BootstrapFactory(PeerFactory):
     def introduced(self, protocol: Driver) -> None:
         """Let nobody in before it is known who may have which id; then do what every node does."""
         if not self._is_loaded:
-            protocol._reject(RejectCode.NOT_READY, "the bindings of this network are not loaded yet")
+            protocol.reject(RejectCode.NOT_READY, "the bindings of this network are not loaded yet")
             return
         super().introduced(protocol)
 
@@ -187,7 +187,7 @@ class BootstrapFactory(PeerFactory):
         self._signers = tuple(key for key in holdings.signers if key != self.identity.public_key)
         self.claims.trust(self.identity.fingerprint, self._signers)
         self._tell_vouched()
-        for link in self.links():
+        for link in self.link_drivers():
             refusal = self.refusal(self.claims.standing(link.record, link.succession))
             if refusal is not None:
                 self.registry.forget(link.fingerprint)
@@ -246,7 +246,7 @@ class BootstrapFactory(PeerFactory):
 
     def _not_bound(self, protocol: Driver, failure: Failure) -> None:
         self._log_not_bound(failure)
-        protocol._reject(RejectCode.NOT_READY, "the id can't be bound now")
+        protocol.reject(RejectCode.NOT_READY, "the id can't be bound now")
 
     def _log_not_bound(self, failure: Failure) -> None:
         if failure.check(NodeStopped) is None:
@@ -271,12 +271,12 @@ class BootstrapFactory(PeerFactory):
         )
         while len(encode_message(answer)) > MIN_MAX_FRAME:  # only if hosts have very long names
             answer = msgspec.structs.replace(answer, records=answer.records[: len(answer.records) // 2])
-        protocol._say(answer)
+        protocol.say(answer)
         if is_new and not record.ephemeral:
-            for link in self.links():
+            for link in self.link_drivers():
                 if link.is_bootstrap and self.claims.has_ticket_of(link.fingerprint):
                     told = carried(addresses, local=link.is_local, zone=link.zone)
-                    link._say(Peers((msgspec.structs.replace(record, addresses=told),)))
+                    link.say(Peers((msgspec.structs.replace(record, addresses=told),)))
 
     def _ticket(self, record: Record) -> Ticket:
         """Return the ticket for a node that holds its id: the one that it has, until it is half spent."""
@@ -306,9 +306,9 @@ class BootstrapFactory(PeerFactory):
         is_news, self._told_vouched = not self._told_vouched.issuperset(vouched), frozenset(vouched)
         if not is_news:
             return
-        for link in self.links():
+        for link in self.link_drivers():
             if self.registry.lease(link.introduction.node_id, link.fingerprint) is not None:
-                link._say(Registered(self.settings.lease_grace, vouched=vouched))
+                link.say(Registered(self.settings.lease_grace, vouched=vouched))
 
     def _stopped_now(self) -> None:
         if self._lease_timer is not None:

@@ -27,7 +27,7 @@ def send_to_all(links: Iterable[Driver], first: OutgoingPacket, wait: Wait) -> d
     """
     confirmed: dict[int, Deferred[None]] = {}
     for link in links:
-        remote = link._remote
+        remote = link.remote
         if remote is None or link.is_bootstrap or link.gives_way:
             continue  # who leaves for want of room is linked no more
         if link.is_parting:

@@ -21,7 +21,6 @@ from netlayer.config import Settings
 from netlayer.errors import LinkLost, PeerIdentityMismatch, Rejected
 from netlayer.net.driver import Driver
 from netlayer.net.waiters import Waiters
-from netlayer.peer import PeerProtocol
 from netlayer.sansio.overlay.backoff import BackOff
 from netlayer.sansio.overlay.flapping import Tokens
 from netlayer.wire.messages import FINAL_CODES, RejectCode
@@ -69,7 +68,7 @@ class _Progress:
 class Dialer:
     """Dials one peer whenever it is not linked.
 
-    :param dial: makes one attempt; its Deferred fires with the protocol that is the link. It calls its argument when a
+    :param dial: makes one attempt; its Deferred fires with the driver of the link. It calls its argument when a
         connection stands, before the handshake.
     :param failed: is told of each failed attempt, after the state has changed.
     :param believes: returns whether a refusal for good may be believed, so that it is asked again only each minute.
@@ -81,7 +80,7 @@ class Dialer:
     def __init__(
         self,
         clock: IReactorTime,
-        dial: Callable[[Callable[[], None]], Deferred[PeerProtocol]],
+        dial: Callable[[Callable[[], None]], Deferred[Driver]],
         *,
         settings: Settings,
         rng: random.Random,
@@ -99,7 +98,7 @@ class Dialer:
         self._dials_back = dials_back
         self._backoff = BackOff(settings=settings, rng=rng)
         self._rng = rng
-        self._attempt: Deferred[PeerProtocol] | None = None
+        self._attempt: Deferred[Driver] | None = None
         self._timer: IDelayedCall | None = None
         self._not_before = 0.0  # as the peer has asked for with its refusal
         self._linked_at = 0.0
@@ -243,23 +242,23 @@ class Dialer:
         progress = _Progress(self._clock.seconds())
         self._attempt = attempt = self._dial(progress.connected)
         _ = attempt.addCallbacks(
-            lambda protocol: self._succeeded(attempt, protocol),
+            lambda link: self._succeeded(attempt, link),
             lambda failure: self._attempt_failed(attempt, failure, progress),
         )
 
-    def _is_former(self, attempt: Deferred[PeerProtocol]) -> bool:
+    def _is_former(self, attempt: Deferred[Driver]) -> bool:
         """Tell whether an attempt has ended when another one was under way already."""
         return self._attempt is not None and self._attempt is not attempt
 
-    def _succeeded(self, attempt: Deferred[PeerProtocol], protocol: PeerProtocol) -> None:
+    def _succeeded(self, attempt: Deferred[Driver], link: Driver) -> None:
         if self._is_former(attempt):
             return
         self._attempt = None
         if self.state is DialerState.DIALING:  # nobody has told us: it was not known that this is the peer
-            self.linked(protocol)
+            self.linked(link)
         self._waiting.fire()
 
-    def _attempt_failed(self, attempt: Deferred[PeerProtocol], failure: Failure, progress: _Progress) -> None:
+    def _attempt_failed(self, attempt: Deferred[Driver], failure: Failure, progress: _Progress) -> None:
         if self._is_former(attempt):  # its link broke before it stood at both ends, and has waited for another one
             return
         self._attempt = None

@@ -1,7 +1,7 @@
 """The driver: moves bytes between a transport and a connection, arms its timers, and hands its events over.
 
 Everything that is decided is decided in :mod:`netlayer.sansio`. After each stimulus of the connection one method,
-``_act``, hands its events to the hooks, writes what it has to say and sets the alarm.
+``_act``, hands its events over, writes what it has to say and sets the alarm.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from netlayer.addresses import (
     without_zone,
     zone_of,
 )
-from netlayer.app.handlers import call_hook, run_handler
 from netlayer.errors import LinkLost, LocalProtocolError, PeerIdentityMismatch, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
 from netlayer.net.alarm import Alarm
+from netlayer.net.link import Link
 from netlayer.net.probing import Probes
 from netlayer.net.remote import Remote
 from netlayer.net.tls import tune_socket, why_lost
+from netlayer.sansio.link.commands import Accept, Command
 from netlayer.sansio.link.connection import PIECE, Connection
-from netlayer.sansio.link.events import Closed, Event, Introduced, Linked
+from netlayer.sansio.link.events import Closed, Event, Introduced, Linked, Proven
 from netlayer.sansio.link.handshake import RemoteNode
 from netlayer.sansio.link.states import State
 from netlayer.sansio.trust.succession import Succession
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from netlayer.net.acceptor import AcceptedConnection
     from netlayer.net.attempt import Attempt
     from netlayer.net.factory import PeerFactory
+    from netlayer.peer import PeerProtocol
 
 __all__ = ["Driver"]
 
@@ -67,26 +69,35 @@ TURN, LOOK_AFTER = 0.005, 32
 
 @implementer(IHandshakeListener, IPushProducer)
 class Driver(Protocol):
-    """One connection between Twisted and the protocol; :class:`netlayer.PeerProtocol` adds what applications use."""
+    """One connection between Twisted and the protocol.
 
-    factory: PeerFactory
+    :param node: whose connection it is.
+    :param attempt: what has dialed it, if this end has.
+    :ivar accepted: what it came by, if the other end has dialed; set before the connection is made.
+    :ivar number: what decisions call it.
+    :ivar peer: who the peer is, once this connection is the link.
+    :ivar link: what the application sees of it, likewise.
+    :ivar remote: the peer whose connection it is, once it was accepted.
+    :ivar succession: what the other end has shown of its former keys, unchecked.
+    :ivar linked_at: when it became the link, by the clock of the reactor; of no meaning before that.
+    :ivar refusal: with which the other end has ended the connection.
+    """
+
     transport: Any  # Twisted's TLS wrapper; its interfaces declare but a part of it
-    peer: PeerInfo = None  # type: ignore[assignment] # it is set when the hooks are called
 
-    # ---- for the factory that has built it
-
-    def _begin(self, factory: PeerFactory, attempt: Attempt | None) -> None:
-        """Set up what a connection needs: applications' classes may have an ``__init__`` that calls no other.
-
-        :param attempt: whose connection it is, if this end dials.
-        """
-        self.factory = factory
+    def __init__(self, node: PeerFactory, attempt: Attempt | None = None) -> None:
+        self.node = node
+        self.accepted: AcceptedConnection | None = None
+        self.peer: PeerInfo | None = None
+        self.link: Link | None = None
+        self.remote: Remote | None = None
+        self.number = node.next_number()
         self._attempt = attempt
-        self._accepted: AcceptedConnection | None = None  # what it came by, unless it was dialed
-        self._remote: Remote | None = None
-        self.succession: Succession | None = None  # what the other end has shown of its former keys, unchecked
+        self.succession: Succession | None = None
         self._ready = False
         self._transport_lost = False
+        self._protocol: PeerProtocol | None = None  # the application's
+        self._closed_for: Exception = LinkLost("the connection stands")  # why it has ended, once it has
         self._events: deque[Event] = deque()  # not handed over yet
         self._in_turn = False
         self._next_turn: IDelayedCall | None = None  # if there was more to hand over than fits in one
@@ -94,56 +105,55 @@ class Driver(Protocol):
         self._flushing: IDelayedCall | None = None
         self._abort_timer: IDelayedCall | None = None
         self._patience: IDelayedCall | None = None  # for the first PONG
-        self.linked_at = 0.0  # by the clock of the reactor; of no meaning before that
-        self.refusal: Rejected | None = None  # with which the other end has ended the connection
+        self.linked_at = 0.0
+        self.refusal: Rejected | None = None
 
     # ---- Twisted's callbacks
 
     def connectionMade(self) -> None:
         """TCP stands; the time for the handshake begins to run."""
-        factory = self.factory
-        attempt = self._attempt
-        self._clock = factory.clock
-        self._alarm = Alarm(factory.clock, self._deadline_reached)
-        self._probes = Probes(factory.clock, factory.settings.probe_timeout)
+        node, attempt = self.node, self._attempt
+        self._clock = node.clock
+        self._alarm = Alarm(node.clock, self._deadline_reached)
+        self._probes = Probes(node.clock, node.settings.probe_timeout)
         self._connection = Connection(
-            local=factory.local_on(self),
-            settings=factory.settings,
+            local=node.local_on(self),
+            settings=node.settings,
             dialed=attempt is not None,
-            now=self._accepted.since if self._accepted is not None else self._clock.seconds(),
+            now=self.accepted.since if self.accepted is not None else self._clock.seconds(),
             expected_id=attempt.expected_id if attempt is not None else None,
         )
-        tune_socket(self.transport, dead_after=factory.settings.dead_after)
+        tune_socket(self.transport, dead_after=node.settings.dead_after)
         self.transport.registerProducer(self, True)
         self._act()
-        factory.connection_opened(self)
+        node.connection_opened(self)
 
     def handshakeCompleted(self) -> None:
         """TLS stands; the other end has proven its key."""
         if self._connection.state is not State.SECURING:
             return
         try:
-            fingerprint = self.factory.security.proven_fingerprint(self.transport)
-            self.succession = self.factory.security.succession(self.transport)
+            fingerprint = self.node.security.proven_fingerprint(self.transport)
+            self.succession = self.node.security.succession(self.transport)
             expected = tuple(self._attempt.expected_fingerprints) if self._attempt is not None else ()
             if (
                 expected
                 and fingerprint not in expected
-                and not any(self.factory.claims.has_replaced(each, fingerprint, self.succession) for each in expected)
+                and not any(self.node.claims.has_replaced(each, fingerprint, self.succession) for each in expected)
             ):
                 others = " or another known one" if len(expected) > 1 else ""
                 raise PeerIdentityMismatch(f"{fingerprint_text(expected[0])}{others}", fingerprint_text(fingerprint))
         except (RemoteProtocolError, PeerIdentityMismatch) as error:
-            self._abort(error)
+            self.abort(error)
             return
-        binding = self.factory.security.binding(self.transport)
-        self._connection.local = self.factory.local_on(self)  # as it is now: TLS has taken its time
+        binding = self.node.security.binding(self.transport)
+        self._connection.local = self.node.local_on(self)  # as it is now: TLS has taken its time
         self._act(self._connection.secured(fingerprint, self.seen_at, binding))
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
-        if self._remote is not None:
-            self._remote.spoke(self)
+        if self.remote is not None and self.remote.awaits_sign:
+            self.remote.spoke(self)
         self._act(self._connection.receive_data(data, self._clock.seconds()))
         self._probes.heard = True
 
@@ -154,7 +164,7 @@ class Driver(Protocol):
         if self._abort_timer is not None:
             self._abort_timer.cancel()
             self._abort_timer = None
-        self.factory.connection_closed(self)
+        self.node.connection_closed(self)
 
     def pauseProducing(self) -> None:
         """The transport is full."""
@@ -187,6 +197,11 @@ class Driver(Protocol):
     def state(self) -> State:
         """Where the connection stands."""
         return self._connection.state
+
+    @property
+    def protocol(self) -> PeerProtocol | None:
+        """The application's, while this connection is the link."""
+        return self._protocol if self._ready else None
 
     @property
     def is_link(self) -> bool:
@@ -262,7 +277,7 @@ class Driver(Protocol):
     @property
     def queued(self) -> int:
         """Bytes to the peer that are unsent or without a receipt, overhead included."""
-        return self._remote.delivery.queued if self._remote is not None else 0
+        return self.remote.delivery.queued if self.remote is not None else 0
 
     @property
     def seen_at(self) -> NetAddress | None:
@@ -292,91 +307,76 @@ class Driver(Protocol):
         """Where the other end of the transport is."""
         return shown_address(self.transport.getPeer())
 
-    # ---- hooks, described in PeerProtocol
+    # ---- for the node and the peer
 
-    def peer_ready(self) -> Any:
-        """Described in :meth:`netlayer.PeerProtocol.peer_ready`."""
+    def obey(self, command: Command) -> None:
+        """Do what was decided about this connection."""
+        if isinstance(command, Accept) and not self.dialed:
+            self._connection.local = self.node.local_on(self)  # as it is now
+        self._act(self._connection.obey(command, self._clock.seconds()))
 
-    def packet_received(self, packet: DataPacket) -> Any:
-        """Described in :meth:`netlayer.PeerProtocol.packet_received`."""
+    def accept(self, remote: Remote) -> None:
+        """Accept the other end, which is this peer."""
+        self.remote = remote
+        remote.accept(self)
 
-    def peer_lost(self, reason: LinkLost) -> Any:
-        """Described in :meth:`netlayer.PeerProtocol.peer_lost`."""
-
-    def sending_paused(self) -> Any:
-        """Described in :meth:`netlayer.PeerProtocol.sending_paused`."""
-
-    def sending_resumed(self) -> Any:
-        """Described in :meth:`netlayer.PeerProtocol.sending_resumed`."""
-
-    # ---- for the factory and the peer's other connections
-
-    def _accept(self, remote: Remote) -> None:
-        if not self.dialed:
-            self._connection.local = self.factory.local_on(self)  # as it is now
-        events = self._connection.accept(remote.delivery, self._clock.seconds())
-        self._remote = remote
-        remote.connections[self] = None
-        self._act(events)
-        if self._connection.state is State.PROVEN and self._connection.is_arbiter and self._connection.remote:
-            remote.proven(self, self._connection.remote.boot)
-
-    def _select(self) -> None:
-        self._connection.select()
-        self._act()
-
-    def _reject(
+    def reject(
         self, code: str, text: str = "", retry_after: float | None = None, referrals: tuple[Referral, ...] = ()
     ) -> None:
+        """Refuse the other end and close the connection."""
         self._act(self._connection.reject(code, text, retry_after, referrals))
 
-    def _abort(self, reason: Exception) -> None:
+    def abort(self, reason: Exception) -> None:
+        """Close the connection at once."""
         self._act(self._connection.connection_lost(reason))
 
-    def _end(self, reason: Exception) -> None:
+    def end(self, reason: Exception) -> None:
         """Abort, also if the connection is over and waits for the other end to close the transport."""
-        self._abort(reason)
+        self.abort(reason)
         if self._abort_timer is not None:
             self._abort_timer.cancel()
             self._abort_transport()
 
-    def _give_way(self, remote: Remote) -> None:
-        """Another connection to the same peer is the link."""
-        self._remote = remote  # not known here yet if nothing but TLS stood
-        self._abort(LinkLost("replaced by a newer connection"))
+    def give_way(self, remote: Remote) -> None:
+        """Close the connection at once, as another one to the same peer is the link."""
+        self.remote = remote  # not known here yet if nothing but TLS stood
+        self.abort(LinkLost("replaced by a newer connection"))
 
-    def _goodbye(self, code: str, text: str = "", *, retry_after: float | None = None) -> None:
+    def say_goodbye(self, code: str, text: str = "", *, retry_after: float | None = None) -> None:
+        """Begin the end of the link; a connection that is none is closed."""
         self._act(self._connection.goodbye(code, text, self._clock.seconds(), retry_after=retry_after))
 
-    def _say(self, message: Register | Registered | Peers | Links) -> None:
+    def say(self, message: Register | Registered | Peers | Links) -> None:
+        """Send what is said on a link besides packets."""
         self._connection.say(message)
         self._act()
 
-    def _ping(self) -> None:
-        self._connection.ping(self._clock.seconds())
-        self._act()
-
-    def _probe(self) -> Deferred[bool]:
+    def probe(self) -> Deferred[bool]:
         """Ask for a sign of life; fires with whether there was one."""
         alive = self._probes.add(self._connection.ping(self._clock.seconds()))
         self._act()
         return alive
 
-    def _send_soon(self) -> None:
+    def send_soon(self) -> None:
         """Send what was queued at the end of this turn of the reactor."""
         if not self._in_turn and self._flushing is None and not self._full:
             self._flushing = self._clock.callLater(0, self._flush_queued)
 
-    def _packet_handled(self, packet: DataPacket, failure: str | None) -> None:
+    def packet_handled(self, packet: DataPacket, failure: str | None) -> None:
+        """Have the peer told that the handler of a packet has finished."""
         events = self._connection.packet_handled(packet, failure, self._clock.seconds())
         if events or not self._in_turn:
             self._act(events)
 
-    def _sending_paused(self) -> None:
-        call_hook(self, self.sending_paused)
+    def pause_sending(self) -> None:
+        """Ask the application to send nothing to the peer for a while."""
+        if self._protocol is not None:
+            self.node.handlers.call(self._protocol.sending_paused)
 
-    def _sending_resumed(self) -> None:
-        call_hook(self, self.sending_resumed)
+    def resume_sending(self) -> None:
+        """Tell the application that it may go on sending."""
+        if self._protocol is not None:
+            self.node.handlers.call(self._protocol.sending_resumed)
 
     # ---- private: the driver
 
@@ -391,7 +391,7 @@ class Driver(Protocol):
             while True:
                 if self._events:
                     self._hand_over()
-                remote = self._remote
+                remote = self.remote
                 if remote is not None:
                     remote.settle()
                 self._flush()
@@ -401,8 +401,8 @@ class Driver(Protocol):
                     break
         finally:
             self._in_turn = False
-        if self.factory.load.reservations.has_news:
-            self.factory.room_given()
+        if self.node.load.reservations.has_news:
+            self.node.room_given()
         deadline = self._connection.next_deadline()
         if deadline is None:
             self._alarm.cancel()
@@ -437,7 +437,10 @@ class Driver(Protocol):
     def _event(self, event: Event) -> None:
         match event:
             case Introduced():
-                self.factory.introduced(self)
+                self.node.introduced(self)
+            case Proven():
+                if self.remote is not None and self.state is State.PROVEN:
+                    self.remote.proven(self)
             case Linked():
                 self._linked()
             case Pong(opaque):
@@ -447,32 +450,40 @@ class Driver(Protocol):
                 pass  # its code stands in the reason of peer_lost
             case Register() | Registered() | Peers():
                 if self._ready:
-                    self.factory.news_received(self, event)
+                    self.node.news_received(self, event)
             case Closed(reason, abort):
                 self._closed(reason, abort)
 
     def _linked(self) -> None:
-        remote, said = self._remote, self._connection.remote
+        remote, said = self.remote, self._connection.remote
         assert remote is not None and said is not None
         remote.linked(self)
-        if self.factory.contested(self):
+        if self.node.contested(self):
             return
         if self._connection.state is not State.CLOSED:  # what came with the link ended it, or the hook of a former one
-            self._ping()  # measures the round trip
+            self._connection.ping(self._clock.seconds())  # measures the round trip
         address = next(iter(self.record.addresses), self.transport.getPeer())
         self.peer = PeerInfo(said.node_id, getattr(address, "host", "?"), getattr(address, "port", 0))
         self._ready, self.linked_at = True, self._clock.seconds()
-        self.factory.link_ready(self)
+        self.link = Link(self, self.peer)
+        self.node.link_ready(self)
         was_paused = remote.sending_paused
-        call_hook(self, self.peer_ready)
+        try:
+            self._protocol = self.node.application_protocol(self.link)
+        except LinkLost as error:
+            self.abort(error)
+            return
+        if self._protocol is not None:
+            self.node.handlers.call(self._protocol.makeConnection, self.link)
+            self.node.handlers.call(self._protocol.peer_ready)
         if was_paused and remote.sending_paused:
-            self._sending_paused()
+            self.pause_sending()
         else:  # the peer has told its limits, and what has waited for its id is in its queue now
             remote.look()
         if self._connection.is_arbiter:
             self._link_stands()
         elif self._ready:
-            self._patience = self._clock.callLater(self.factory.settings.timeout, self._link_stands)
+            self._patience = self._clock.callLater(self.node.settings.timeout, self._link_stands)
 
     def _link_stands(self) -> None:
         """Both ends have the link: the arbiter knows by the SELECTED, the other end by the first PONG after it.
@@ -482,8 +493,8 @@ class Driver(Protocol):
         self._lose_patience()
         if self._attempt is not None:
             self._attempt.succeeded(self)
-        if self._remote is not None:
-            self._remote.tell_linked()
+        if self.remote is not None:
+            self.remote.tell_linked()
 
     def _lose_patience(self) -> None:
         patience, self._patience = self._patience, None
@@ -491,17 +502,17 @@ class Driver(Protocol):
             patience.cancel()
 
     def _handle(self, packet: DataPacket) -> None:
-        if not self._ready:  # it came together with what made this connection the link, and that was contested
+        protocol = self._protocol
+        if protocol is not None and self._ready:
+            self.node.handlers.run(protocol.packet_received, packet, self._handled, name=protocol.handler_name)
+        elif self._ready:
+            self._handled(packet, "this application takes no packets of bootstrap nodes")
+        else:  # it came together with what made this connection the link, and that was contested
             self._handled(packet, "the link was refused")
-            return
-        run_handler(self, packet)
-
-    def _handler_name(self) -> str:
-        return f"{type(self).__qualname__}.packet_received"
 
     def _handled(self, packet: DataPacket, failure: str | None) -> None:
-        if self._remote is not None:
-            self._remote.packet_handled(packet, failure)
+        if self.remote is not None:
+            self.remote.packet_handled(packet, failure)
 
     def _flush_queued(self) -> None:
         self._flushing = None
@@ -534,32 +545,41 @@ class Driver(Protocol):
             self._next_turn.cancel()
             self._next_turn = None
         self._lose_patience()
-        own = self.factory.local.fingerprint
+        own = self.node.local.fingerprint
         if isinstance(reason, Rejected) and reason.code == RejectCode.SELF and self.fingerprint != own:
             reason = RemoteProtocolError("the other end claims to be this node itself")
         if isinstance(reason, RemoteProtocolError):
-            self.factory.violated(self, reason)
+            self.node.violated(self, reason)
         elif isinstance(reason, Rejected) and not self.has_refused:
             self.refusal = reason
-            self.factory.refused(self, reason)
+            self.node.refused(self, reason)
         self._leave_transport(abort)
-        goodbye = self._connection.goodbye_received
-        unknown: tuple[int, ...] = ()
-        if self._remote is not None:
-            over = self._connection.ends_session
-            unknown = self._remote.lost(self, reason=str(reason), session_over=over)
+        self._closed_for = reason
+        if self.remote is not None:
+            self.remote.lost(self, reason=str(reason), session_over=self._connection.ends_session)
+        else:
+            self.link_down(())
+
+    def link_down(self, unknown: tuple[int, ...]) -> None:
+        """Tell the application and the node that the connection is over; whoever waits for a link may get another one.
+
+        :param unknown: the numbers of plain packets whose outcome became unknown with it.
+        """
+        reason, goodbye = self._closed_for, self._connection.goodbye_received
         code, retry_after = (goodbye.code, goodbye.retry_after) if goodbye is not None else (None, None)
         lost = LinkLost(str(reason), code, unknown, retry_after)
         if self._ready:
             self._ready = False
-            call_hook(self, lambda: self.peer_lost(lost))
-            self.factory.link_lost(self, lost)
+            if self._protocol is not None:
+                self.node.handlers.call(self._protocol.peer_lost, lost)
+                self._protocol.connectionLost(Failure(lost))
+            self.node.link_lost(self, lost)
         else:
-            self.factory.attempt_failed(self, reason)
-        attempt, remote = self._attempt, self._remote
+            self.node.attempt_failed(self, reason)
+        attempt, remote = self._attempt, self.remote
         if attempt is not None and not attempt.outcome.called:
             if remote is not None and remote.await_link(attempt.outcome):  # on another connection, in time
-                attempt.fail_after(self.factory.settings.timeout, self._clock, reason)
+                attempt.fail_after(self.node.settings.timeout, self._clock, reason)
             else:
                 attempt.failed(reason)
         self._probes.end(alive=False)
@@ -577,7 +597,7 @@ class Driver(Protocol):
         if data:
             self.transport.write(data)
         self.transport.loseConnection()
-        self._abort_timer = self._clock.callLater(self.factory.settings.abort_after, self._abort_transport)
+        self._abort_timer = self._clock.callLater(self.node.settings.abort_after, self._abort_transport)
 
     def _abort_transport(self) -> None:
         self._abort_timer = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import random
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -23,7 +24,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from netlayer.addresses import PeerInfo, believed, carried, is_loopback, parse_node_id
-from netlayer.app.handlers import in_handler
+from netlayer.app.handlers import Handlers
 from netlayer.config import Settings
 from netlayer.errors import (
     ConfigurationError,
@@ -42,6 +43,7 @@ from netlayer.net.claims import Claims
 from netlayer.net.driver import Driver
 from netlayer.net.forks import close_inherited, refused_in_child, require_own_reactor, watch_forks
 from netlayer.net.gate import Gate
+from netlayer.net.link import Link
 from netlayer.net.lookups import FewLookups
 from netlayer.net.named import NameEndpoint
 from netlayer.net.remote import Remote
@@ -134,7 +136,7 @@ class PeerFactory(Factory):
     :param network: only nodes of the same network link to each other: 1 to 64 printable characters.
     :param settings: limits and times; see :class:`~netlayer.Settings`.
     :param admission: who may link; by default everybody who can connect.
-    :param protocol: the subclass of :class:`PeerProtocol` to build for each connection, without arguments.
+    :param protocol: the subclass of :class:`PeerProtocol` to build for each link, without arguments.
     :param rng: where jitter and stream ids come from; by default the operating system's.
     :param observer: is told of links; see :class:`~netlayer.net.factory.LinkObserver`.
     :param known_peers: the file of the keys that the node has met; whoever starts the factory loads it.
@@ -144,6 +146,7 @@ class PeerFactory(Factory):
     :ivar local: what this node says about itself.
     :ivar security: what secures its connections.
     :ivar log: the logger of this node.
+    :ivar handlers: runs what its application has written.
     :ivar claims: who may have which id.
     :ivar load: what its queues and handlers take.
     :ivar remotes: the peers that it has something to do with.
@@ -174,7 +177,7 @@ class PeerFactory(Factory):
         if not (isinstance(protocol, type) and issubclass(protocol, PeerProtocol)):
             raise ConfigurationError(f"the protocol has to be a subclass of PeerProtocol, not {described(protocol)}")
         _require_constructible(protocol)
-        self.protocol = protocol  # type: ignore[assignment] # Twisted declares too narrow a kind of callable
+        self.protocol = protocol
         self.clock = reactor  # what protocols need of it
         self.reactor = reactor  # what endpoints need of it
         self.hearsay_reactor: Any = FewLookups(reactor)  # likewise, where others have told of an address
@@ -208,7 +211,9 @@ class PeerFactory(Factory):
             known_peers=KnownPeers(known_peers, network=network, clock=reactor, log=self.log),
         )
         self.security = self.identity.security(reactor)
+        self.handlers = Handlers(reactor, self.log, load=self.load, blocking=self.settings.blocking_handler)
         self._connections: dict[Driver, None] = {}  # ordered by age
+        self._numbers = itertools.count(1)  # of connections
         self._strangers = Strangers(self.local.node_id, self.settings, reactor)
         self._gate = Gate(self, self._strangers)
         self.remotes = Remotes(self._new_remote)
@@ -261,27 +266,45 @@ class PeerFactory(Factory):
         *,
         expected_id: int | None = None,
         expected_fingerprints: Collection[bytes] = (),
-        connected: Callable[[], None] = lambda: None,
-    ) -> Deferred[PeerProtocol]:
+    ) -> Deferred[PeerProtocol | None]:
         """Dial an endpoint, over TLS.
 
         :param expected_id: the node id that has to answer, if one was meant.
         :param expected_fingerprints: the keys of which one has to answer; any may if there are none.
+        :returns: fires with the protocol of the link to the peer, which may stand on another connection if the peer has
+            dialed us meanwhile; with None if a bootstrap node answers and the protocol's class asks for no such links.
+            Fails after ``timeout``, for connecting and for the handshake each. Cancelling it gives up, unless the link
+            stands already.
+        """
+        dialed = self.dial(endpoint, expected_id=expected_id, expected_fingerprints=expected_fingerprints)
+        return dialed.addCallback(lambda driver: driver.protocol)
+
+    def dial(
+        self,
+        endpoint: IStreamClientEndpoint,
+        *,
+        expected_id: int | None = None,
+        expected_fingerprints: Collection[bytes] = (),
+        connected: Callable[[], None] = lambda: None,
+    ) -> Deferred[Driver]:
+        """Dial an endpoint; parameters as in :meth:`connect`.
+
         :param connected: is called when a connection stands, before its handshake.
-        :returns: fires with the protocol that is the link to the peer: the one that was dialed, or another one if the
-            peer has dialed us meanwhile. Fails after ``timeout``, for connecting and for the handshake each. Cancelling
-            it gives up, unless the link stands already.
+        :returns: fires with the driver of the link, as that of :meth:`connect` does with its protocol.
         """
         if (refused := refused_in_child(self.reactor)) is not None:
             return refused
         if self.stopping:
             return fail(NodeStopped())
         attempt = Attempt(
-            self._build, expected_id=expected_id, expected_fingerprints=expected_fingerprints, connected=connected
+            lambda attempt: Driver(self, attempt),
+            expected_id=expected_id,
+            expected_fingerprints=expected_fingerprints,
+            connected=connected,
         )
         self._attempts[attempt] = None
 
-        def over(result: PeerProtocol | Failure) -> PeerProtocol | Failure:
+        def over(result: Driver | Failure) -> Driver | Failure:
             del self._attempts[attempt]
             if isinstance(result, Failure) and isinstance(endpoint, NameEndpoint) and not result.check(CancelledError):
                 endpoint.attempt_failed(attempt.reached)
@@ -293,7 +316,7 @@ class PeerFactory(Factory):
             clock=self.clock,
             timeout=self.settings.timeout,
         )
-        outcome: Deferred[PeerProtocol] = attempt.outcome
+        outcome: Deferred[Driver] = attempt.outcome
         return outcome
 
     def make_packet(self, data: Any, *, confirm: bool = False, broadcast: bool = False) -> OutgoingPacket:
@@ -309,7 +332,7 @@ class PeerFactory(Factory):
             payload,
             flags=flags,
             shared=SharedPayload() if broadcast else None,
-            from_handler=in_handler(self),
+            from_handler=self.handlers.are_calling(),
         )
 
     def submit(self, remote: Remote, packet: OutgoingPacket) -> int:
@@ -350,7 +373,7 @@ class PeerFactory(Factory):
         """
         self._require_running()
         wait = self.wait(timeout, until)
-        return send_to_all(self.links(), self.make_packet(data, confirm=True, broadcast=True), wait)
+        return send_to_all(self.link_drivers(), self.make_packet(data, confirm=True, broadcast=True), wait)
 
     def listed(self) -> list[PeerInfo]:
         """Return the nodes that hold a lease of this one: those of a bootstrap node."""
@@ -361,13 +384,18 @@ class PeerFactory(Factory):
         return [protocol for protocol in list(self._connections) if protocol.fingerprint == fingerprint]
 
     def links(self) -> list[PeerProtocol]:
-        """Return the links that stand, oldest first."""
+        """Return the protocols of the links that stand, oldest first; bootstraps' only if the class asks for them."""
         require_own_reactor(self.reactor)
-        return [cast(PeerProtocol, protocol) for protocol in list(self._connections) if protocol.is_link]
+        return [protocol for driver in list(self._connections) if (protocol := driver.protocol) is not None]
+
+    def link_drivers(self) -> list[Driver]:
+        """Return the drivers of all links that stand, oldest first."""
+        require_own_reactor(self.reactor)
+        return [driver for driver in list(self._connections) if driver.is_link]
 
     def peers(self) -> list[PeerInfo]:
         """Return who is linked, bootstraps left out, oldest link first."""
-        return [link.peer for link in self.links() if link.peer is not None and not link.is_bootstrap]
+        return [link.peer for link in self.link_drivers() if link.peer is not None and not link.is_bootstrap]
 
     def neighbour_count(self) -> int:
         """Return how many peers are linked, bootstraps left out."""
@@ -377,7 +405,7 @@ class PeerFactory(Factory):
         """Return the peers that are linked or on their way to it, each with one of its connections."""
         connected: dict[Remote, Driver] = {}
         for protocol in self._connections:
-            remote = protocol._remote
+            remote = protocol.remote
             if remote is not None and protocol.state is not State.CLOSED:
                 connected[remote] = remote.link or protocol
         return connected
@@ -403,13 +431,13 @@ class PeerFactory(Factory):
         stopped = self._waiting.add()
         if self.stopping:
             return stopped
-        self.stopping = True
+        self.stopping = self.handlers.is_stopping = True
         for attempt in list(self._attempts):
             attempt.give_up(NodeStopped())
         for remote in self.remotes:
             remote.fail_unwritten(NodeStopped())
         for protocol in list(self._connections):
-            protocol._goodbye("shutdown")
+            protocol.say_goodbye("shutdown")
         self._strangers.close()
         self._stop_timer = self.clock.callLater(self.settings.shutdown_timeout * 0.9, self._abort_all)
         self._stop_if_empty()
@@ -431,16 +459,38 @@ class PeerFactory(Factory):
         """How many connections there are, those of strangers included."""
         return len(self._connections) + self._strangers.unread_count
 
-    # ---- Twisted's callbacks
+    # ---- the application
 
-    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:  # type: ignore[override]
-        """Build the protocol of a connection that was accepted, and on which the first bytes came."""
-        try:
-            return self._build(None)
-        except LinkLost:
+    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:
+        """Build the protocol of a link that stands. Override it to give protocols more than the factory.
+
+        :param addr: the address of the other end.
+        :returns: the protocol, or None to refuse the link.
+        """
+        return cast("PeerProtocol | None", super().buildProtocol(addr))
+
+    def application_protocol(self, link: Link) -> PeerProtocol | None:
+        """Return the application's protocol for a link that stands, or None if it wants none for bootstrap nodes.
+
+        :raises LinkLost: when none can be built, which is logged.
+        """
+        kind = cast("type[PeerProtocol]", self.protocol)
+        if link.is_bootstrap and not kind.with_bootstraps:
             return None
+        try:
+            protocol = self.buildProtocol(link.getPeer())
+        except Exception:
+            self._strangers.has_no_protocol(kind.__qualname__)
+            raise LinkLost(f"{kind.__qualname__}() of this application has failed") from None
+        if not isinstance(protocol, PeerProtocol):
+            raise LinkLost("this application has built no protocol for the link")
+        return protocol
 
     # ---- what protocols report
+
+    def next_number(self) -> int:
+        """Return what decisions call a new connection."""
+        return next(self._numbers)
 
     def connection_opened(self, protocol: Driver) -> None:
         """TCP stands, and whoever has dialed has said something."""
@@ -473,14 +523,14 @@ class PeerFactory(Factory):
         """End a link, or what was to become one, whose peer may not have it any more."""
         who = link.introduction.node_id if link.is_introduced else link.address
         self.log.warn("peer {peer} is refused: {text}", peer=who, text=text, code=code)
-        link._reject(code, text)
+        link.reject(code, text)
 
     def link_ready(self, protocol: Driver) -> None:
         """A connection became the link to its peer, which answers for its id from now on."""
-        assert protocol._remote is not None
+        assert protocol.remote is not None
         self._strangers.left(protocol)
         self.claims.linked(self.claims.standing(protocol.record, protocol.succession))
-        self.remotes.linked(protocol._remote, protocol.introduction.node_id)
+        self.remotes.linked(protocol.remote, protocol.introduction.node_id)
         self.observer.link_ready(protocol)
 
     def link_lost(self, protocol: Driver, reason: LinkLost) -> None:
@@ -515,23 +565,9 @@ class PeerFactory(Factory):
         if self.load.reservations.take_news():
             for remote in self.remotes:
                 if remote.link is not None and remote.delivery.go_is_due:
-                    remote.link._send_soon()
+                    remote.link.send_soon()
 
     # ---- private
-
-    def _build(self, attempt: Attempt | None) -> PeerProtocol:
-        """Make the protocol of a connection.
-
-        :raises LinkLost: when the application's class raises something, which is logged.
-        """
-        try:
-            protocol = cast("type[PeerProtocol]", self.protocol)()
-        except Exception:
-            name = cast("type[PeerProtocol]", self.protocol).__qualname__
-            self._strangers.has_no_protocol(name)
-            raise LinkLost(f"{name}() of this application has failed") from None
-        protocol._begin(self, attempt)
-        return protocol
 
     def _new_remote(self, node_id: int, fingerprint: bytes | None) -> Remote:
         return Remote(
@@ -555,7 +591,7 @@ class PeerFactory(Factory):
 
     def _abort_all(self) -> None:
         for protocol in list(self._connections):
-            protocol._end(LinkLost("the node was shut down"))
+            protocol.end(LinkLost("the node was shut down"))
 
     def _stop_if_empty(self) -> None:
         if self.stopping and not self._is_over and not self.connection_count:

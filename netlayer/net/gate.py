@@ -36,30 +36,30 @@ class Gate:
         factory = self._factory
         said, fingerprint = protocol.introduction, protocol.fingerprint
         if factory.stopping:
-            protocol._reject(RejectCode.SHUTTING_DOWN)
+            protocol.reject(RejectCode.SHUTTING_DOWN)
             return
         seconds = self._strangers.key_refused_for(fingerprint)
         if seconds:
             text = "this key has broken the protocol too often"
-            protocol._reject(RejectCode.PROTOCOL_VIOLATION, text, seconds)
+            protocol.reject(RejectCode.PROTOCOL_VIOLATION, text, seconds)
             return
         if not self._is_allowed(said.node_id, fingerprint):
-            protocol._reject(RejectCode.NOT_ALLOWED, "this id and key do not stand on the list of this node")
+            protocol.reject(RejectCode.NOT_ALLOWED, "this id and key do not stand on the list of this node")
             return
         seconds = self._strangers.address_refused_for(protocol)
         if seconds and not self.knows(protocol):
             text = "unknown keys at this address have broken the protocol too often, and this one is unknown, too"
-            protocol._reject(RejectCode.PROTOCOL_VIOLATION, text, seconds)
+            protocol.reject(RejectCode.PROTOCOL_VIOLATION, text, seconds)
             return
         try:
             claim = factory.claims.judge(protocol.record, protocol.succession)
         except RemoteProtocolError as error:
             factory.violated(protocol, error)
-            protocol._reject(RejectCode.PROTOCOL_VIOLATION, error.reason)
+            protocol.reject(RejectCode.PROTOCOL_VIOLATION, error.reason)
             return
         refusal = factory.refusal(claim)
         if refusal is not None:
-            protocol._reject(refusal.code, refusal.text, refusal.retry_after)
+            protocol.reject(refusal.code, refusal.text, refusal.retry_after)
             return
         known_peers = factory.claims.known_peers
         if known_peers.key_of(said.node_id) not in claim.formers and known_peers.contradicts(said.node_id, fingerprint):
@@ -91,7 +91,7 @@ class Gate:
         """Refuse a connection whose peer's id another key has taken while the handshake was under way."""
         factory = self._factory
         holder = factory.remotes.find(protocol.introduction.node_id)
-        if holder is None or holder is protocol._remote or holder.link is None:
+        if holder is None or holder is protocol.remote or holder.link is None:
             return False
         if factory.claims.is_beaten(holder.link.record, protocol.record):
             factory.evict(holder.link, RejectCode.ID_TAKEN, f"id {holder.node_id} was given to another key")
@@ -115,7 +115,7 @@ class Gate:
             self._awaiting[leaving] = protocol
             return
         text = f"this node has {factory.settings.max_connections} links"
-        protocol._reject(RejectCode.FULL, text, referrals=factory.observer.referrals(protocol))
+        protocol.reject(RejectCode.FULL, text, referrals=factory.observer.referrals(protocol))
 
     def _admit(self, protocol: Driver) -> None:
         """Accept a connection against which nothing speaks, if there is room: nobody has to leave for any other."""
@@ -129,11 +129,11 @@ class Gate:
             self._find_room(protocol)
 
     def _accept(self, protocol: Driver) -> None:
-        protocol._accept(self._factory.remotes.with_key(protocol.fingerprint, protocol.introduction.node_id))
+        protocol.accept(self._factory.remotes.with_key(protocol.fingerprint, protocol.introduction.node_id))
 
     def _ask_holder(self, protocol: Driver, holder: Remote, link: Driver) -> None:
         """Another key holds the id of a connection that waits for our answer: ask it whether it lives."""
-        _ = link._probe().addCallback(self._id_judged, protocol, holder, link)
+        _ = link.probe().addCallback(self._id_judged, protocol, holder, link)
 
     def _id_judged(self, holder_lives: bool, protocol: Driver, holder: Remote, asked: Driver) -> None:
         if protocol.state is not State.JUDGING:
@@ -152,16 +152,16 @@ class Gate:
         text = f"id {protocol.introduction.node_id} is held by another key that is linked"
         # A holder that says goodbye right now may be the predecessor of who asks.
         retry_after = CLONE_RETRY if holder.is_parting else self._factory.id_taken_retry
-        protocol._reject(RejectCode.ID_TAKEN, text, retry_after)
+        protocol.reject(RejectCode.ID_TAKEN, text, retry_after)
 
     def _refuse_unknown_key(self, protocol: Driver) -> None:
         """Refuse who has the id of a peer that is known by another key."""
         known = self._factory.claims.known_peers.key_of(protocol.introduction.node_id)
         if protocol.dialed and known is not None:
-            protocol._abort(PeerIdentityMismatch(fingerprint_text(known), fingerprint_text(protocol.fingerprint)))
+            protocol.abort(PeerIdentityMismatch(fingerprint_text(known), fingerprint_text(protocol.fingerprint)))
         else:
             text = f"id {protocol.introduction.node_id} is known here to be another key's"
-            protocol._reject(RejectCode.ID_TAKEN, text, self._factory.id_taken_retry)
+            protocol.reject(RejectCode.ID_TAKEN, text, self._factory.id_taken_retry)
 
     def _is_listed(self, fingerprint: bytes) -> bool:
         allowlist = self._factory.admission.allowlist

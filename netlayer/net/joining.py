@@ -174,7 +174,7 @@ class Joining:
 
     def _ask(self, bootstrap: Driver) -> None:
         local = self._factory.local_on(bootstrap)
-        bootstrap._say(Register(local.addresses, local.ephemeral, self._factory.settings.records))
+        bootstrap.say(Register(local.addresses, local.ephemeral, self._factory.settings.records))
 
     def _take_ticket(self, bootstrap: Driver, ticket: Ticket | None) -> None:
         if ticket is None:

@@ -136,7 +136,7 @@ class Membership(LinkObserver):
         known = self.directory.heard_since(since)
         known.update(peer.node_id for peer in self.factory.listed())
         known.update(self.seeking.unlinked())
-        links = self.factory.links()
+        links = self.factory.link_drivers()
         others = {link.introduction.node_id for link in links if not link.gives_way}
         known.update(link.introduction.node_id for link in links if link.gives_way)
         others.update(self.directory.bootstraps)

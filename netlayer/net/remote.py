@@ -1,16 +1,17 @@
-"""One remote participant as this node sees it: its connections, which of them is the link, and what is under way."""
+"""A peer at the edge: carries out what is decided about it, keeps its alarm, and has its callers' Deferreds fire."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import LogLevel
 
 from netlayer.config import Settings
-from netlayer.errors import LinkLost, NodeStopped, PeerLost
+from netlayer.errors import LinkLost, NodeStopped
 from netlayer.handlers import DataPacket
 from netlayer.log import NodeLog
 from netlayer.net.alarm import Alarm
@@ -19,8 +20,18 @@ from netlayer.sansio.delivery.load import NodeLoad
 from netlayer.sansio.delivery.packet import OutgoingPacket
 from netlayer.sansio.delivery.pauses import Pauses
 from netlayer.sansio.delivery.timeouts import Wait
-from netlayer.sansio.link.selection import Decision, Probe, Refuse, Selection, Take
-from netlayer.sansio.link.states import State
+from netlayer.sansio.outputs import (
+    LinkDown,
+    LookAtAll,
+    Note,
+    Output,
+    PauseSending,
+    Replace,
+    ResumeSending,
+    Send,
+    Settled,
+)
+from netlayer.sansio.peers.peer import Peer
 
 if TYPE_CHECKING:
     from netlayer.net.driver import Driver
@@ -29,16 +40,13 @@ __all__ = ["Remote"]
 
 
 class Remote:
-    """A peer: one fingerprint, or, before that is known, one node id that somebody wants to send to.
+    """A peer, whose decisions :class:`~netlayer.sansio.peers.peer.Peer` makes.
 
     :param fingerprint: 32 bytes; None while it is unknown who answers for `node_id`.
     :param is_dialed: tells whether this node dials the peer.
     :param pauses: whose senders pause; shared by all peers.
     :param look_at_all: has every peer look whether its sender has to pause, or may go on.
     :param forget: called when nothing would be lost if this object were forgotten.
-    :ivar link: the protocol through which packets flow, or None.
-    :ivar connections: all its protocols, the link included.
-    :ivar sending_paused: whether the application was asked to stop sending for a while.
     """
 
     def __init__(
@@ -56,31 +64,39 @@ class Remote:
         is_dialed: Callable[[Remote], bool],
         forget: Callable[[Remote], None],
     ) -> None:
-        self.node_id = node_id
-        self.fingerprint = fingerprint
-        self.link: Driver | None = None
-        self.connections: dict[Driver, None] = {}  # ordered by age
-        self.delivery = Delivery(
-            peer_id=node_id,
+        self._peer = Peer(
+            node_id=node_id,
+            fingerprint=fingerprint,
             settings=settings,
             load=load,
+            pauses=pauses,
             rng=rng,
             now=clock.seconds(),
-            can_dial=lambda: is_dialed(self),
         )
+        self.delivery: Delivery = self._peer.delivery
         self._clock = clock
         self._log = log
-        self._forget = forget
-        self._load = load
-        self._pauses = pauses
         self._look_at_all = look_at_all
-        self._selection: Selection[Driver] = Selection(probe_timeout=settings.probe_timeout)
-        self._attached: Driver | None = None  # the connection that the delivery works with
+        self._is_dialed = is_dialed
+        self._forget = forget
+        self._drivers: dict[int, Driver] = {}
         self._alarm = Alarm(clock, self._deadline_reached)
         self._drained: list[Deferred[None]] = []
         self._tell_linked: list[Deferred[Driver]] = []
-        self._unknown: list[int] = []  # what the end of the link will tell
-        self.sending_paused = False
+
+    @property
+    def node_id(self) -> int:
+        """The id that it answers for, or that somebody sends to."""
+        return self._peer.node_id
+
+    @node_id.setter
+    def node_id(self, node_id: int) -> None:
+        self._peer.node_id = self.delivery.peer_id = node_id
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """Its key's; None while it is unknown."""
+        return self._peer.fingerprint
 
     # ---- packets
 
@@ -90,21 +106,13 @@ class Remote:
         :raises QueueFull: when this peer's queue is full.
         :raises PacketTooLarge: when the peer takes no packets of this size.
         """
-        number = self.delivery.submit(packet)
-        pauses, delivery = self._pauses, self.delivery
-        if (
-            pauses.tight
-            or self._load.queued >= pauses.pause_at
-            or (not self.sending_paused and delivery.queued >= delivery.queue_limit * 3 // 4)
-        ):
-            self._look()
-        if self.link is not None:
-            self.link._send_soon()
-            if packet.deadline is not None:
-                self._alarm.set(packet.deadline)
-        else:
-            self._set_alarm(self.delivery.next_deadline())
-        return number
+        outputs = self._peer.submit(packet)
+        if outputs:
+            self._carry_out(outputs)
+        deadline = packet.deadline if self._peer.link is not None else self._peer.next_deadline()
+        if deadline is not None:
+            self._alarm.set(deadline)
+        return packet.number
 
     def submit_confirmed(self, packet: OutgoingPacket, wait: Wait) -> Deferred[None]:
         """Queue a packet; the Deferred fires when the peer's handler has finished. Cancelling it withdraws the packet.
@@ -115,8 +123,7 @@ class Remote:
         """
 
         def cancel(_: Deferred[None]) -> None:
-            self.delivery.withdraw(packet, CancelledError())
-            self.settle()
+            self._tell(self._peer.withdraw(packet, CancelledError()))
 
         done: Deferred[None] = Deferred(cancel)
         packet.waiter = done
@@ -130,34 +137,32 @@ class Remote:
 
         :param plain: whether those fail, too, whose outcome nobody waits for.
         """
-        self.delivery.fail_unwritten(error, plain=plain)
-        self.settle()
+        self._tell(self._peer.fail_unwritten(error, plain=plain))
         self._forget_if_idle()
 
     def refused(self, attempts: int, reason: str) -> None:
-        """Nothing listens where the peer is dialed, and no connection of its own is on the way.
+        """Nothing listens where the peer is dialed.
 
         :param attempts: how many times it was dialed.
         :param reason: what the system says about it.
         """
-        if not self.connections:
-            self.delivery.refused(attempts, reason)
-            self.settle()
-            self._forget_if_idle()
+        self._tell(self._peer.refused(attempts, reason))
+        self._forget_if_idle()
 
     def adopt(self, other: Remote) -> None:
         """Take over what waits for `other`, which was made before it was known that this is who is meant."""
-        self.delivery.adopt(other.delivery)
+        self._peer.adopt(other._peer)
         self._drained += other._drained
         other._drained = []
-        self._set_alarm(self.delivery.next_deadline())
+        self._set_alarm()
 
     def packet_handled(self, packet: DataPacket, failure: str | None) -> None:
         """The handler of a packet that came from this peer has finished."""
-        if self.link is not None:
-            self.link._packet_handled(packet, failure)
+        link = self.link
+        if link is not None:
+            link.packet_handled(packet, failure)
         else:
-            self.delivery.handler_finished(packet, failure)
+            self._peer.packet_handled(packet, failure)
 
     def when_drained(self) -> Deferred[None]:
         """Return a Deferred that fires when nothing is queued or in flight any more, whatever its outcome was."""
@@ -168,73 +173,63 @@ class Remote:
 
     def settle(self) -> None:
         """Tell whoever waits for packets that have ended."""
-        if not (self.delivery.settled or self.sending_paused or self._drained or self._pauses.tight):
-            return
-        unknown = []
-        for packet in self.delivery.take_settled():
-            waiter, packet.waiter = packet.waiter, None
-            if waiter is not None:
-                if waiter.called:  # cancelled by what one before it has called
-                    continue
-                if packet.error is None:
-                    waiter.callback(None)
-                else:
-                    waiter.errback(packet.error)
-            elif isinstance(packet.error, PeerLost):
-                unknown.append(packet.number)
-            elif packet.error is not None:
-                self._log.warn(
-                    "packet {number} to peer {peer} failed: {error}",
-                    number=packet.number,
-                    peer=self.node_id,
-                    error=packet.error,
-                )
-        if self.delivery.must_take_back and self.link is not None:
-            self.link._send_soon()
-        if unknown:
-            self._unknown += unknown
-            self._log.warn(
-                "the outcome of {count} packets to peer {peer} is unknown: the session has ended",
-                count=len(unknown),
-                peer=self.node_id,
-                numbers=unknown,
-            )
-        if self.sending_paused or self._pauses.tight:
-            self._look()
-        while self._drained and not self.delivery.queued:
-            drained = self._drained.pop(0)
-            if not drained.called:  # cancelled
-                drained.callback(None)
+        self._tell(self._peer.settled())
 
     # ---- connections
 
     @property
+    def link(self) -> Driver | None:
+        """The connection through which packets flow, or None."""
+        number = self._peer.link
+        return self._drivers[number] if number is not None else None
+
+    @property
     def selected(self) -> Driver | None:
         """The connection that is the link, or that was selected and awaits the other end's answer."""
-        return self._attached
+        number = self._peer.selected
+        return self._drivers[number] if number is not None else None
 
-    def proven(self, protocol: Driver, boot: int) -> None:
-        """A connection has introduced itself and this end is the arbiter."""
-        self._decide(self._selection.proven(protocol, boot, self._clock.seconds()))
-        self._set_alarm(self._selection.deadline)
+    @property
+    def connections(self) -> list[Driver]:
+        """All its connections that were accepted, the link included, oldest first."""
+        return list(self._drivers.values())
 
-    def spoke(self, protocol: Driver) -> None:
+    @property
+    def awaits_sign(self) -> bool:
+        """Whether the link has to show that it lives, as another connection wants its place."""
+        return self._peer.awaits_sign
+
+    @property
+    def sending_paused(self) -> bool:
+        """Whether the application was asked to stop sending for a while."""
+        return self._peer.sending_paused
+
+    def accept(self, driver: Driver) -> None:
+        """Accept a connection that has introduced itself."""
+        self._drivers[driver.number] = driver
+        self._carry_out(self._peer.accept(driver.number))
+
+    def proven(self, driver: Driver) -> None:
+        """A connection was accepted, and this end is the arbiter."""
+        boot, now = driver.introduction.boot, self._clock.seconds()
+        self._carry_out(self._peer.proven(driver.number, boot, now))
+        self._set_alarm()
+
+    def spoke(self, driver: Driver) -> None:
         """Bytes came on one of the connections."""
-        if self._selection.deadline is not None:
-            self._decide(self._selection.spoke(protocol))
+        self._carry_out(self._peer.spoke(driver.number))
 
-    def linked(self, protocol: Driver) -> None:
+    def linked(self, driver: Driver) -> None:
         """A connection was selected by both ends."""
-        self._work_with(protocol)
-        self.link = protocol
-        self._unknown = []
+        self._carry_out(self._peer.linked(driver.number))
 
     def await_link(self, linked: Deferred[Driver]) -> bool:
         """Have a Deferred fire with the link, which another connection is or may become; return whether one may."""
-        if not self.connections:
+        if not self._drivers:
             return False
         self._tell_linked = [*(each for each in self._tell_linked if not each.called), linked]  # some had enough
-        if self.link is not None and self.link.is_link:
+        link = self.link
+        if link is not None and link.is_link:
             self.tell_linked()
         return True
 
@@ -242,112 +237,102 @@ class Remote:
         """Tell whoever waits for the link that it stands, and has told the application so."""
         waiting, self._tell_linked = self._tell_linked, []
         for linked in waiting:
+            link = self.link
             if linked.called:  # cancelled
                 continue
-            if self.link is not None:
-                linked.callback(self.link)
+            if link is not None:
+                linked.callback(link)
             else:
                 linked.errback(LinkLost("the link was lost at once"))
 
-    def lost(self, protocol: Driver, *, reason: str, session_over: bool) -> tuple[int, ...]:
+    def lost(self, driver: Driver, *, reason: str, session_over: bool) -> None:
         """A connection is over.
 
         :param session_over: whether the session ends with it, because a GOODBYE was said.
-        :returns: the numbers of plain sends that became unknown by that.
         """
-        self.connections.pop(protocol, None)
-        was_link, was_attached = self.link is protocol, self._attached is protocol
-        if was_link:
-            self.link = None
-        if was_attached:
-            self._attached = None
-            self.delivery.detach(self._clock.seconds())
-            if session_over:
-                self.delivery.end_session(reason)
-        unknown: list[int] = []
-        if was_link or was_attached:
-            self.settle()  # also what the connection that replaces this one has made unknown
-            unknown, self._unknown = self._unknown, []
-            self._set_alarm(self.delivery.next_deadline())
-        self._decide(self._selection.lost(protocol))
-        if not self.connections:
+        self._drivers.pop(driver.number, None)
+        outputs = self._peer.lost(driver.number, reason, session_over=session_over, now=self._clock.seconds())
+        self._set_alarm()
+        *others, down = outputs
+        self._tell(others)
+        if not self._drivers:
             self._link_failed(LinkLost(reason))
+        assert isinstance(down, LinkDown)
+        driver.link_down(down.unknown)
         self._forget_if_idle()
-        return tuple(unknown)
 
     def close_all(self, reason: LinkLost) -> None:
         """Abort every connection."""
-        for protocol in list(self.connections):
-            protocol._abort(reason)
+        self._carry_out(self._peer.abort_all(reason))
 
     def end(self, reason: str) -> None:
         """Forget this peer: another identity answers for its id. What was never written stays in the queue."""
         self.close_all(LinkLost(reason))
-        self.delivery.end_session(reason)
-        self.settle()
+        self._tell(self._peer.end(reason))
 
     def close(self, error: Exception | None = None) -> None:
         """End everything; the object is not used again."""
-        self.delivery.close(error)
-        self.settle()
+        self._tell(self._peer.close(error))
         self._link_failed(NodeStopped())
         self._alarm.cancel()
 
     def look(self) -> None:
         """Ask the application to pause or to go on with sending to this peer, if that is due."""
-        queued, limit = self.delivery.queued, self.delivery.queue_limit
-        if self.sending_paused:
-            if self._pauses.may_resume(queued, limit):
-                self.sending_paused = False
-                if self.link is not None:
-                    self.link._sending_resumed()
-        elif self._pauses.must_pause(queued, limit):
-            self.sending_paused = True
-            if self.link is not None:
-                self.link._sending_paused()
+        self._carry_out(self._peer.look())
 
     # ---- private
 
-    def _look(self) -> None:
-        """The queue has grown or shrunk."""
-        if self._pauses.look():
-            self._look_at_all()
-        else:
-            self.look()
+    def _tell(self, outputs: Iterable[Output]) -> None:
+        """Carry out what the end of packets has caused, and tell those who wait until nothing is under way."""
+        if outputs:
+            self._carry_out(outputs)
+        while self._drained and not self.delivery.queued:
+            drained = self._drained.pop(0)
+            if not drained.called:  # cancelled
+                drained.callback(None)
 
-    def _decide(self, decisions: list[Decision[Driver]]) -> None:
-        for decision in decisions:
-            match decision:
-                case Take(protocol):
-                    self._work_with(protocol)
-                    if protocol.state is not State.CLOSED:  # by what others did when theirs gave way
-                        protocol._select()
-                case Refuse(protocol, code, retry_after):
-                    protocol._reject(code, "this peer is linked", retry_after)
-                case Probe(protocol):
-                    protocol._ping()
+    def _carry_out(self, outputs: Iterable[Output]) -> None:
+        for output in outputs:
+            match output:
+                case Settled(packet):
+                    _tell_caller(packet)
+                case Send(connection):
+                    if (driver := self._drivers.get(connection)) is not None:
+                        driver.send_soon()
+                case LookAtAll():
+                    self._look_at_all()
+                case PauseSending(connection):
+                    self._drivers[connection].pause_sending()
+                case ResumeSending(connection):
+                    self._drivers[connection].resume_sending()
+                case Note(level, text, fields):
+                    self._log.emit(LogLevel.lookupByName(level), text, **fields)
+                case Replace(connection):
+                    self._replace(self._drivers[connection])
+                case LinkDown(connection, unknown):
+                    self._drivers[connection].link_down(unknown)
+                case command:
+                    if (driver := self._drivers.get(command.connection)) is not None:
+                        driver.obey(command)
 
-    def _work_with(self, protocol: Driver) -> None:
-        self._attached = protocol
-        for other in protocol.factory.connections_to(protocol.fingerprint):
-            if other is not protocol:
-                other._give_way(self)
+    def _replace(self, driver: Driver) -> None:
+        for other in driver.node.connections_to(driver.fingerprint):
+            if other is not driver:
+                other.give_way(self)
 
-    def _set_alarm(self, deadline: float | None) -> None:
+    def _set_alarm(self) -> None:
+        deadline = self._peer.next_deadline()
         if deadline is not None:
             self._alarm.set(deadline)
 
     def _deadline_reached(self) -> None:
-        now = self._clock.seconds()
-        self.delivery.deadline_reached(now)
-        self.settle()
-        self._decide(self._selection.deadline_reached(now))
-        self._set_alarm(self.delivery.next_deadline())
-        self._set_alarm(self._selection.deadline)
+        self.delivery.can_dial = self._is_dialed(self)
+        self._tell(self._peer.deadline_reached(self._clock.seconds()))
+        self._set_alarm()
         self._forget_if_idle()
 
     def _forget_if_idle(self) -> None:
-        if not self.connections and self.delivery.idle:
+        if self._peer.is_idle:
             self._forget(self)
 
     def _link_failed(self, error: Exception) -> None:
@@ -355,3 +340,14 @@ class Remote:
         for linked in waiting:
             if not linked.called:
                 linked.errback(error)
+
+
+def _tell_caller(packet: OutgoingPacket) -> None:
+    """Tell the caller of a packet how it has ended, unless the caller waits no more."""
+    waiter, packet.waiter = packet.waiter, None
+    if waiter is None or waiter.called:  # cancelled by what the end of another packet has called
+        return
+    if packet.error is None:
+        waiter.callback(None)
+    else:
+        waiter.errback(packet.error)

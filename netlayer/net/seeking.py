@@ -162,7 +162,7 @@ class Seeking:
     def referrals(self, protocol: Driver) -> tuple[Referral, ...]:
         """Return whom to refer somebody to that this node has no room for: a random sample of whom it knows."""
         said, local = protocol.introduction, protocol.is_local
-        links = [link.record for link in self._factory.links() if not link.is_bootstrap]
+        links = [link.record for link in self._factory.link_drivers() if not link.is_bootstrap]
         known = list({record.node_id: record for record in (*self._directory.current(), *links)}.values())
         found: list[Referral] = []
         for record in self._factory.rng.sample(known, len(known)):
@@ -231,7 +231,7 @@ class Seeking:
         if link is None or link.is_parting:
             return None
         self._room.leave_alone(part.key, self._now)
-        link._goodbye(GoodbyeCode.ROOM, "this node needs the place", retry_after=self._factory.settings.refused_wait)
+        link.say_goodbye(GoodbyeCode.ROOM, "this node needs the place", retry_after=self._factory.settings.refused_wait)
         return link
 
     def _view(self) -> View:
@@ -306,7 +306,7 @@ class Seeking:
         for link, told in list(self._told.items()):
             if link.state is State.LINKED and not link.is_bootstrap and min(told, MANY) != min(count - 1, MANY):
                 self._told[link] = count - 1
-                link._say(Links(count))
+                link.say(Links(count))
 
     def _note_status(self, now: float) -> None:
         linked, missing = self._factory.neighbour_count(), len(self.unlinked())

@@ -134,7 +134,7 @@ class Strangers:
     def ended(self, protocol: Driver, reason: Exception) -> None:
         """A connection has ended before it was a link."""
         self.left(protocol)
-        accepted = protocol._accepted
+        accepted = protocol.accepted
         if not protocol.fingerprint and accepted is not None and accepted.counted_host is not None:
             self._from_hosts.return_trial(accepted.counted_host, accepted.began_at)
         if isinstance(reason, Rejected) and reason.code in FINAL_CODES and protocol.is_introduced:
@@ -144,8 +144,8 @@ class Strangers:
 
     def left(self, protocol: Driver) -> None:
         """A connection is a stranger's no more: it became a link, or has ended."""
-        if protocol._accepted is not None:
-            self._left(protocol._accepted)
+        if protocol.accepted is not None:
+            self._left(protocol.accepted)
 
     def close(self) -> None:
         """Close the connections of those who have not said anything."""
@@ -192,7 +192,7 @@ class Strangers:
 
     def address_refused_for(self, protocol: Driver) -> float:
         """Return the seconds for which unknown keys are refused still where an accepted connection comes from."""
-        host = protocol._accepted.counted_host if protocol._accepted is not None else None
+        host = protocol.accepted.counted_host if protocol.accepted is not None else None
         return self._from_hosts.refused_for(host, self._clock.seconds()) if host is not None else 0.0
 
     def _left(self, connection: AcceptedConnection) -> None:

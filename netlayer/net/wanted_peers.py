@@ -19,7 +19,6 @@ from netlayer.net.driver import Driver
 from netlayer.net.factory import PeerFactory
 from netlayer.net.named import NameEndpoint
 from netlayer.net.wanted import Reason, Wanted, client_endpoint, met_key
-from netlayer.peer import PeerProtocol
 from netlayer.storage.known_peers import with_vouched
 from netlayer.wire.messages import FINAL_CODES, Record
 
@@ -242,10 +241,10 @@ class WantedPeers:
         if key != before:
             self._wanted[key] = self._wanted.pop(before)
 
-    def _dial(self, wanted: Wanted, connected: Callable[[], None]) -> Deferred[PeerProtocol]:
+    def _dial(self, wanted: Wanted, connected: Callable[[], None]) -> Deferred[Driver]:
         if self._given_up(wanted):
             return fail(PeerUnreachable(wanted.node_id, wanted.dialer.attempts, "it is not wanted any more"))
-        attempt = self._factory.connect(
+        attempt = self._factory.dial(
             wanted.endpoint,
             expected_id=wanted.expected_id,
             expected_fingerprints=self._expected(wanted),
@@ -277,7 +276,7 @@ class WantedPeers:
             return True
         return False
 
-    def _answered(self, wanted: Wanted, protocol: PeerProtocol) -> PeerProtocol:
+    def _answered(self, wanted: Wanted, protocol: Driver) -> Driver:
         known = wanted.fingerprint == protocol.fingerprint
         self._learn(wanted, protocol)
         if wanted.expected_id is None and not wanted.ephemeral:

@@ -15,6 +15,8 @@ __all__ = ["LoggingProtocol", "Options", "makeService"]
 class LoggingProtocol(PeerProtocol):
     """Logs each packet: what a node does whose operator has given it no protocol."""
 
+    with_bootstraps = True
+
     def packet_received(self, packet: DataPacket) -> None:
         """Log who has sent what, cut to a line."""
         self.factory.log.info("packet from {peer}: {data}", peer=packet.sender_id, data=shown(repr(packet.data)))

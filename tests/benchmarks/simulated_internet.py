@@ -49,7 +49,7 @@ class Chatty(Quiet):
         self._talk()
 
     def _talk(self) -> None:
-        if self.is_link and not self.factory.stopping:
+        if self.link.is_up and not self.factory.stopping:
             self.send_packet(b"x" * 64)
             self.factory.clock.callLater(self.factory.rng.uniform(0.5, 1.5), self._talk)
 

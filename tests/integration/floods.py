@@ -119,10 +119,10 @@ MEMBER = """
                 continue
             print("linked")
             if kind == "garbage":
-                link.transport.write(bytes(range(256)) * 64)
+                factory.link_drivers()[0].transport.write(bytes(range(256)) * 64)
                 await deferLater(reactor, 0.05)
             elif kind == "packets":
-                while time.monotonic() < end and link.is_link:
+                while time.monotonic() < end and link.link.is_up:
                     try:
                         for _ in range(500):
                             link.send_packet(b"x")
@@ -131,7 +131,7 @@ MEMBER = """
                         await link.when_drained()
                     await deferLater(reactor, 0)
             else:
-                link.transport.pauseProducing()
+                factory.link_drivers()[0].transport.pauseProducing()
                 await deferLater(reactor, max(0.0, end - time.monotonic()))
         print("sent", sent)
         await factory.stop()

@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from netlayer import BootstrapNode, DataPacket, Identity, Node, PeerFactory, PeerInfo, PeerProtocol, Settings
 from netlayer.errors import LinkLost
+from netlayer.net.driver import Driver
 from tests.directories import new_directory
 from tests.integration.stranger import Stranger, turns, until
 
@@ -96,12 +97,16 @@ class Member(Node[Any]):
         return {peer.node_id for peer in self.get_peers()}
 
     def link(self, peer_id: int) -> PeerProtocol:
-        """Return the link to a peer, which may be a bootstrap node."""
-        return next(link for link in self.factory.links() if link.introduction.node_id == peer_id)
+        """Return the protocol of the link to a peer, which may be a bootstrap node."""
+        return next(link for link in self.factory.links() if link.peer.node_id == peer_id)
+
+    def driver(self, peer_id: int) -> Driver:
+        """Return the driver of that link."""
+        return next(driver for driver in self.factory.link_drivers() if driver.introduction.node_id == peer_id)
 
     def cut(self, peer_id: int) -> None:
         """Break the connection to a peer."""
-        self.link(peer_id).transport.abortConnection()
+        self.driver(peer_id).transport.abortConnection()
 
     async def kill(self) -> None:
         """Die as a killed process does: nobody is told, connections break, and nothing listens any more."""

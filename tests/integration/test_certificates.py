@@ -195,6 +195,6 @@ class AdmittedTests(CertificatesTestCase):
         bootstrap = await self.bootstrap()
         linked = await self.stranger(bootstrap, 7, identity=stranger)
         await linked.link()
-        await until(lambda: bootstrap.factory.links())
-        self.assertEqual(bootstrap.factory.links()[0].fingerprint, stranger.fingerprint)
+        await until(lambda: bootstrap.factory.link_drivers())
+        self.assertEqual(bootstrap.factory.link_drivers()[0].fingerprint, stranger.fingerprint)
         self.assertEqual(self.failures, [])

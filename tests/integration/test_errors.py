@@ -690,7 +690,7 @@ class JoinTests(NetworkTestCase):
         started = node.start_node()
         await until(lambda: node.status.bootstraps[0].attempts)
         bootstrap = await self.bootstrap(port=port, peers=[(2, HOST, node.port)])
-        await until(lambda: node.factory.links())
+        await until(lambda: node.factory.link_drivers())
         self.assertFalse(node.status.joined)
         await started
         self.assertTrue(node.status.joined)

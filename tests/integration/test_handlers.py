@@ -29,7 +29,7 @@ async def deliver(node: Any, peer: int, values: list[Any], *, most: int = 8 * MI
 
     sent: list[Deferred[None]] = []
     for value in values:
-        await until(lambda: node.link(peer).queued < most)
+        await until(lambda: node.driver(peer).queued < most)
         while not taken(value):
             await turns(1)
     await gatherResults(sent, consumeErrors=True)
@@ -423,7 +423,7 @@ class BrokenConnectionTests(NetworkTestCase):
         cut_after = set(rng.sample(range(count), cuts))
         cut_at: list[int] = []  # how many had been received at each cut
         for number in range(count):
-            await until(lambda: link.queued < 2**22)
+            await until(lambda: link.link.queued < 2**22)
             value = [number, b"x" * sizes(rng)]
             if number % 50:
                 link.send_packet(value)

@@ -326,7 +326,7 @@ class TicketTests(IdsTestCase):
         proven = await self.stranger(node, 7, identity=key)
         await proven.link(ephemeral=False, ticket=self.ticket(key))
         self.assertEqual((await provisional.refused()).code, RejectCode.ID_TAKEN)
-        await until(lambda: node.link(7).fingerprint == key.fingerprint)
+        await until(lambda: node.driver(7).fingerprint == key.fingerprint)
         self.assertEqual(node.peer_ids, {7})
         self.assertTrue(self.logged("warn", node=5, containing="peer 7 is refused"))
 
@@ -343,7 +343,7 @@ class TicketTests(IdsTestCase):
         async def link(key: Identity) -> Stranger:
             stranger = await self.stranger(node, 7, identity=key)
             await stranger.link(ephemeral=False, ticket=shown[key.fingerprint])
-            await until(lambda: node.peer_ids == {7} and node.link(7).fingerprint == key.fingerprint)
+            await until(lambda: node.peer_ids == {7} and node.driver(7).fingerprint == key.fingerprint)
             return stranger
 
         second = await link(late)

@@ -108,7 +108,7 @@ class SelectionTests(FactoryTestCase):
             ab, ba = self.dial(a, b), self.dial(b, a)
             outcomes = await gatherResults([ab, ba])
             self.assertEqual(outcomes, [a.links()[0], b.links()[0]])
-            self.assertEqual((len(a.links()), len(b.links())), (1, 1))
+            self.assertEqual((len(a.link_drivers()), len(b.link_drivers())), (1, 1))
             await until(lambda a=a, b=b: len(a._connections) == len(b._connections) == 1)
             self.assertEqual((a.application, b.application), ([(2, "ready")], [(1, "ready")]))
             await gatherResults([a.stop(), b.stop()])
@@ -269,7 +269,7 @@ class HookTests(FactoryTestCase):
             link.send_packet(number)
         await turns(1)
         link.disconnect()
-        await until(lambda: not a.links() and not b.links())
+        await until(lambda: not a.link_drivers() and not b.link_drivers())
         self.assertEqual(a.application, [(2, "ready"), (2, "lost", "disconnect")])
         packets = [(1, number) for number in range(50)]
         self.assertEqual(b.application, [(1, "ready"), *packets, (1, "lost", "disconnect")])
@@ -278,11 +278,11 @@ class HookTests(FactoryTestCase):
         """What was queued in the turn of a disconnect() is not sent, and the log says so."""
         a, b = await self.pair()
         confirmed = a.links()[0].send_packet("x" * 3 * MIB, confirm=True)
-        await until(lambda: a.links()[0].connection.bytes_sent > 70_000)
+        await until(lambda: a.link_drivers()[0].connection.bytes_sent > 70_000)
         a.links()[0].send_packet("not begun")
         a.links()[0].disconnect()
         await confirmed  # it was begun
-        await until(lambda: not a.links())
+        await until(lambda: not a.link_drivers())
         self.assertEqual(len(self.logged("warn", node=1, containing="the link ends: disconnect")), 1)
         self.assertEqual(len(b.application), 3)
 
@@ -290,11 +290,11 @@ class HookTests(FactoryTestCase):
         """When a new connection replaces the link, the old one's peer_lost comes before the new one's peer_ready."""
         a, b = await self.pair(settings=settings(probe_timeout=0.1))
         for _ in range(3):
-            old = (a.links()[0], b.links()[0])
+            old = (a.link_drivers()[0], b.link_drivers()[0])
             for link in old:  # it stays open, and nothing passes any more
                 link.dataReceived = lambda data: None  # type: ignore[method-assign]
             await self.dial(a, b)
-            await until(lambda old=old: a.links()[0] is not old[0] and b.links()[0] is not old[1])
+            await until(lambda old=old: a.link_drivers()[0] is not old[0] and b.link_drivers()[0] is not old[1])
         for diary, peer in ((a.application, 2), (b.application, 1)):
             self.assertEqual(diary, [(peer, "ready"), *[(peer, "lost", None), (peer, "ready")] * 3])
 
@@ -304,7 +304,7 @@ class HookTests(FactoryTestCase):
         first = a.links()[0]
         numbers = [first.send_packet(number) for number in range(3)]
         first.transport.abortConnection()
-        await until(lambda: not a.links() and not b.links())
+        await until(lambda: not a.link_drivers() and not b.link_drivers())
         numbers += [first.send_packet(number) for number in range(3, 6)]
         confirmed = first.send_packet(6, confirm=True)
         drained = first.when_drained()
@@ -315,15 +315,14 @@ class HookTests(FactoryTestCase):
         await until(lambda: (1, 7) in b.application)
         self.assertEqual([entry[1] for entry in b.application if type(entry[1]) is int], list(range(8)))
         self.assertEqual(numbers, sorted(set(numbers)))
-        self.assertIsNot(a.links()[0], first)
+        self.assertIsNot(a.link_drivers()[0], first)
 
     async def test_before_ready(self) -> None:
         """Before peer_ready() nothing can be sent."""
         reached: list[object] = []
 
         class Hasty(PeerProtocol):
-            def connectionMade(self) -> None:
-                super().connectionMade()
+            def __init__(self) -> None:
                 for verb in (
                     lambda: self.send_packet(b""),
                     lambda: self.send_packet(b"", confirm=True),
@@ -359,14 +358,14 @@ class HookTests(FactoryTestCase):
         await first
         await second
         self.assertEqual(len(b.application), 101)
-        self.assertEqual(link.queued, 0)
+        self.assertEqual(link.link.queued, 0)
 
     async def test_drained_though_never_linked(self) -> None:
         """Plain sends to a peer that never comes back fail, and when_drained() fires, when the session has ended."""
         a, b = await self.pair(settings=settings(session_timeout=0.2))
         link = a.links()[0]
         await b.stop()
-        await until(lambda: not a.links())
+        await until(lambda: not a.link_drivers())
         link.send_packet(b"nobody is there")
         await link.when_drained()
         self.assertEqual(len(self.logged("warn", node=1, containing="packet 1 to peer 2 failed")), 1)
@@ -379,13 +378,13 @@ class HookTests(FactoryTestCase):
         while (2, "paused") not in a.application:
             link.send_packet(b"x" * 10_000)
             sent += 1
-        self.assertTrue(0 <= link.queued - 192 * 1024 < 11_000)
+        self.assertTrue(0 <= link.link.queued - 192 * 1024 < 11_000)
         with self.assertRaises(QueueFull):
             while True:
                 link.send_packet(b"x" * 10_000)
-        self.assertTrue(0 <= link.queued - 256 * 1024 < 11_000)
+        self.assertTrue(0 <= link.link.queued - 256 * 1024 < 11_000)
         await until(lambda: (2, "resumed") in a.application)
-        self.assertLess(link.queued, 128 * 1024 + 11_000)
+        self.assertLess(link.link.queued, 128 * 1024 + 11_000)
         await link.when_drained()
         self.assertEqual(a.application, [(2, "ready"), (2, "paused"), (2, "resumed")])
 
@@ -425,7 +424,7 @@ class HookTests(FactoryTestCase):
         a, b = await self.pair(settings=settings(queue_limit=512 * 1024))
         link = a.links()[0]
         link.transport.abortConnection()
-        await until(lambda: not a.links() and not b.links())
+        await until(lambda: not a.link_drivers() and not b.link_drivers())
         for _ in range(20):
             link.send_packet(b"x" * 10_000)
         await self.link(a, b)
@@ -722,7 +721,7 @@ class HealingTests(NetworkTestCase):
         two = await self.bootstrap(9, port=port)
         await until(lambda: len(two.get_peers()) == 2)
         await one.shutdown()
-        await until(lambda: len(a.factory.links()) == 2)
+        await until(lambda: len(a.factory.link_drivers()) == 2)
         self.assertTrue(a.status.joined)
         c = await self.start(4, (HOST, one.port), two)
         self.assertEqual(c.peer_ids, {2, 3})
@@ -733,7 +732,7 @@ class HealingTests(NetworkTestCase):
         node = await self.start(2, bootstrap, ("localhost", bootstrap.port))
         await until(lambda: [wanted.state for wanted in node.status.bootstraps] == ["linked"] * 2)
         self.assertEqual((self.logged("warn"), self.logged("error")), ([], []))
-        self.assertEqual(len(node.factory.links()), 1)
+        self.assertEqual(len(node.factory.link_drivers()), 1)
 
     async def test_own_address_as_bootstrap(self) -> None:
         """A list of bootstrap nodes may be the same everywhere: a bootstrap node that is named in it skips itself."""
@@ -741,7 +740,7 @@ class HealingTests(NetworkTestCase):
         everybody = [(HOST, port) for port in ports]
         one = await self.bootstrap(1, *everybody, port=ports[0])
         two = await self.bootstrap(2, *everybody, port=ports[1])
-        await until(lambda: len(one.factory.links()) == len(two.factory.links()) == 1)
+        await until(lambda: len(one.factory.link_drivers()) == len(two.factory.link_drivers()) == 1)
         await until(lambda: len(self.logged("info", containing="is this node itself")) == 2)
         self.assertEqual([text for text in self.logged("error") if f":{ports[1]}" not in text], [])
 
@@ -822,7 +821,9 @@ class IdTests(NetworkTestCase):
         self.assertEqual((first.peer_ids, second.peer_ids), ({2}, set()))
         await a.send_data(3, "to the first")
         await first.shutdown()
-        await until(lambda: [link.fingerprint for link in a.factory.links()] == [second.factory.identity.fingerprint])
+        await until(
+            lambda: [link.fingerprint for link in a.factory.link_drivers()] == [second.factory.identity.fingerprint]
+        )
         await a.send_data(3, "to the second")
         self.assertEqual((first.data, second.data), (["to the first"], ["to the second"]))
 
@@ -884,7 +885,7 @@ class IdTests(NetworkTestCase):
         _ = bootstrap.send_data(2, b"never handled").addErrback(lambda _: None)
         await until(lambda: old.factory.load.handlers)
         stopped = old.shutdown()
-        await until(lambda: bootstrap.link(2).is_parting)
+        await until(lambda: bootstrap.driver(2).is_parting)
         new = await self.start(2, bootstrap)
         await stopped
         self.assertTrue(new.status.joined)
@@ -902,7 +903,7 @@ class RoomTests(NetworkTestCase):
         self.assertIn("full", b.status.wanted[0].last_error)
         await strangers[0].leave()
         await until(lambda: b.peer_ids == {2})
-        await until(lambda: len(a.factory.links()) == 2)
+        await until(lambda: len(a.factory.link_drivers()) == 2)
 
     async def test_full_with_many_at_once(self) -> None:
         """However many come in the same moment, there are never more links than `max_connections`."""
@@ -915,17 +916,17 @@ class RoomTests(NetworkTestCase):
         self.assertEqual(len(welcomed), 3)
         for stranger in welcomed:
             await stranger.become_link()
-        await until(lambda: len(a.factory.links()) == 3)
+        await until(lambda: len(a.factory.link_drivers()) == 3)
 
     async def test_full_mesh_up_to_the_limit(self) -> None:
         """Nodes link to as many peers as they have room for, the bootstrap node included; a newcomer is let in."""
         bootstrap = await self.bootstrap()
         nodes = [await self.start(2 + n, bootstrap, settings=settings(max_connections=5)) for n in range(5)]
-        await until(lambda: all(len(node.factory.links()) == 5 for node in nodes))
+        await until(lambda: all(len(node.factory.link_drivers()) == 5 for node in nodes))
         last = await self.start(9, bootstrap, settings=settings(max_connections=5))
         await until(lambda: len(last.peer_ids) >= 2)
         self.assertTrue(last.status.joined)
-        self.assertLessEqual(max(len(node.factory.links()) for node in (*nodes, last)), 5)
+        self.assertLessEqual(max(len(node.factory.link_drivers()) for node in (*nodes, last)), 5)
 
     async def test_handshake_table(self) -> None:
         """Strangers that never introduce themselves push each other out, not those who do."""

@@ -132,7 +132,7 @@ class FloodTests(NetworkTestCase):
         stranger = await self.stranger(node)
         await stranger.link()
         await until(lambda: node.peer_ids == {99})
-        link = node.link(99)
+        link = node.driver(99)
         stranger.transport.pauseProducing()
         for _ in range(20):
             stranger.say(*[Ping(b"unheard!")] * 1000)
@@ -150,7 +150,7 @@ class FloodTests(NetworkTestCase):
         stranger.transport.pauseProducing()
 
         def stranger_is_gone() -> bool:
-            return all(link.introduction.node_id != 99 for link in bootstrap.factory.links())
+            return all(link.introduction.node_id != 99 for link in bootstrap.factory.link_drivers())
 
         for _ in range(200):
             stranger.say(*[Register((), True)] * 500)
@@ -220,10 +220,10 @@ class FloodTests(NetworkTestCase):
         await stranger.link(role="bootstrap")
         invented = Record(5, b"f" * 32, (NetAddress(HOST, 1),), 1, True)
         lies = Peers((invented,)), Registered(15.0, records=(invented,))
-        await until(lambda: node.factory.links())
-        before, size = node.link(99).connection.bytes_received, sum(len(encode_message(lie)) for lie in lies)
+        await until(lambda: node.factory.link_drivers())
+        before, size = node.driver(99).connection.bytes_received, sum(len(encode_message(lie)) for lie in lies)
         stranger.say(*lies)
-        await until(lambda: node.link(99).connection.bytes_received >= before + size)
+        await until(lambda: node.driver(99).connection.bytes_received >= before + size)
         self.assertEqual((node.status.wanted, node.status.joined), ((), False))
         self.assertFalse([message for message in stranger.heard if isinstance(message, Register)])
 

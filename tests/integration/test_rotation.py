@@ -119,7 +119,7 @@ class BootstrapTests(RotationTestCase):
         node = await self.start(2, bootstrap, identity=self.new)
         await until(lambda: "id-taken" in str(left.status.bootstraps[0].last_error))
         self.assertTrue(node.status.joined)
-        self.assertEqual(bootstrap.link(2).fingerprint, self.new.fingerprint)
+        self.assertEqual(bootstrap.driver(2).fingerprint, self.new.fingerprint)
 
     async def test_former_ticket(self) -> None:
         """The former key does not win the id back by the ticket that it still has, whichever fingerprint is less."""

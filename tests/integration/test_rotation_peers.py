@@ -127,7 +127,7 @@ class PeerTests(RotationTestCase):
         new = await self.stranger(node, 2, identity=self.new)
         await new.link(ephemeral=False)
         self.assertEqual((await former.refused()).code, RejectCode.ID_TAKEN)
-        await until(lambda: node.peer_ids == {2} and node.link(2).fingerprint == self.new.fingerprint)
+        await until(lambda: node.peer_ids == {2} and node.driver(2).fingerprint == self.new.fingerprint)
         self.assertEqual(await self.code(node, self.former), RejectCode.ID_TAKEN)
 
     async def test_second_successor_is_dialed(self) -> None:
@@ -193,7 +193,7 @@ class PeerTests(RotationTestCase):
         ticket = (await stranger.next(Registered)).ticket
         assert ticket is not None
         self.assertEqual(ticket.fingerprint, self.new.fingerprint)
-        self.assertEqual(len(decode_succession(bootstrap.link(2).succession.content)), 1)
+        self.assertEqual(len(decode_succession(bootstrap.driver(2).succession.content)), 1)
 
 
 def _counted(function: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:

@@ -136,7 +136,7 @@ class ValuesTests(NetworkTestCase):
         self.assertEqual(error.where, "data['a'][1]['b']")
         await a.send_data(b.info, "the only packet")
         self.assertEqual(b.data, ["the only packet"])
-        self.assertEqual(b.link(a.node_id).connection.packets_received, 1)
+        self.assertEqual(b.driver(a.node_id).connection.packets_received, 1)
 
     async def test_structured_limit(self) -> None:
         """Lists and dicts may take 1 MiB when encoded; the error says how much they took."""

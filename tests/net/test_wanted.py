@@ -261,7 +261,7 @@ class ReasonTests(WantedTestCase):
         self.connect()
         self.settle()
         self.successResultOf(sent)
-        self.assertEqual((list(self.wanted), len(self.node.links())), ([], 1))
+        self.assertEqual((list(self.wanted), len(self.node.link_drivers())), ([], 1))
         other.stop()
         self.settle()
 

@@ -430,7 +430,7 @@ class World:
         self.demand(
             0 <= factory.load.reassembling <= settings.reassembly_limit, "{} holds no more parts than it may", program
         )
-        others = [link for link in factory.links() if not factory.observer.is_configured(link)]
+        others = [link for link in factory.link_drivers() if not factory.observer.is_configured(link)]
         self.demand(len(others) <= settings.max_connections, "{} has no more links than it may", program)
 
     def _check_status(self, program: Program) -> None:

@@ -35,7 +35,9 @@ def number_in(data: Any) -> int:
 
 
 class Member(PeerProtocol):
-    """One connection of a member of the network."""
+    """One link of a member of the network."""
+
+    with_bootstraps = True
 
     def peer_ready(self) -> None:
         """Take the place of the connection before."""
@@ -43,7 +45,9 @@ class Member(PeerProtocol):
 
     def packet_received(self, packet: DataPacket) -> Any:
         """Handle a packet."""
-        self._life.ledger.demand(self._life.members.get(self.fingerprint) is self, "packets come while a peer is ready")
+        self._life.ledger.demand(
+            self._life.members.get(self.link.fingerprint) is self, "packets come while a peer is ready"
+        )
         return self._life.handle(packet, self)
 
     def peer_lost(self, reason: LinkLost) -> None:
@@ -150,7 +154,7 @@ class Life:
 
     def send_on(self, protocol: PeerProtocol, plan: Plan, data: Callable[[int], Any], *, confirm: bool) -> Any:
         """Send a packet on a connection, which may have been lost."""
-        target = protocol.introduction.node_id
+        target = protocol.peer.node_id
         if confirm:
             return self._confirmed(target, plan, data, lambda value: protocol.send_packet(value, confirm=True))
         number = self.ledger.next_number()
@@ -277,10 +281,10 @@ class Life:
 
     def ready(self, protocol: PeerProtocol) -> None:
         """A peer is linked."""
-        before = self.members.get(protocol.fingerprint)
+        before = self.members.get(protocol.link.fingerprint)
         self.ledger.demand(before is None, "{} loses a peer before it is ready again: {}", self, protocol.peer)
-        self.ledger.demand(protocol.fingerprint != self.fingerprint, "{} has no link to itself", self)
-        self.members[protocol.fingerprint] = protocol
+        self.ledger.demand(protocol.link.fingerprint != self.fingerprint, "{} has no link to itself", self)
+        self.members[protocol.link.fingerprint] = protocol
         self.ledger.tell(self, "is linked to", protocol.peer.node_id)
 
     def lost(self, protocol: PeerProtocol, reason: LinkLost) -> None:
@@ -288,7 +292,9 @@ class Life:
         self.ledger.tell(self, "has lost", protocol.peer.node_id, reason)
         if "replaced" in reason.reason:
             self.ledger.demand(not self._calm(), "{} gives up no link that answers: {}", self, protocol.peer)
-        self.ledger.demand(self.members.pop(protocol.fingerprint, None) is protocol, "{} loses what was ready", self)
+        self.ledger.demand(
+            self.members.pop(protocol.link.fingerprint, None) is protocol, "{} loses what was ready", self
+        )
         self.former[protocol.peer.node_id] = protocol
         self.ledger.unknown(self, protocol.peer.node_id, reason.unknown, "peer_lost")
 

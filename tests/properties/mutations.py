@@ -72,8 +72,8 @@ MUTATIONS = (
         "no-fence",
         "a connection that is selected leaves the others open, and what comes on them counts",
         "net/remote.py",
-        "            if other is not protocol:\n                other._give_way(self)\n",
-        "            if other is not protocol:\n                pass\n",
+        "            if other is not driver:\n                other.give_way(self)\n",
+        "            if other is not driver:\n                pass\n",
     ),
     _mutation(
         "no-duplicate-check",
@@ -122,23 +122,24 @@ MUTATIONS = (
         "each end decides by itself, at once and without SELECT: the connection that the smaller id has dialed stays",
         (
             Patch(
-                "net/driver.py",
-                "self._connection.state is State.PROVEN and self._connection.is_arbiter and self._connection.remote",
-                "self._connection.state is State.PROVEN and self._connection.remote",
+                "sansio/link/connection.py",
+                "        if self.state is State.PROVEN and self.is_arbiter:\n",
+                "        if self.state is State.PROVEN:\n",
             ),
             Patch(
                 "net/remote.py",
-                "        self._decide(self._selection.proven(protocol, boot, self._clock.seconds()))\n",
-                "        by_smaller = protocol.dialed == (protocol.factory.local.fingerprint < protocol.fingerprint)\n"
-                "        if self._selection.link is not None and not by_smaller:\n"
-                '            protocol._abort(LinkLost("the smaller id has dialed another one"))\n'
+                "        self._carry_out(self._peer.proven(driver.number, boot, now))\n",
+                "        by_smaller = driver.dialed == (driver.node.local.fingerprint < driver.fingerprint)\n"
+                "        if self._peer._selection.link is not None and not by_smaller:\n"
+                '            driver.abort(LinkLost("the smaller id has dialed another one"))\n'
                 "            return\n"
-                "        self._decide(self._selection._take(protocol, boot))\n",
+                "        taken = self._peer._selection._take(driver.number, boot)\n"
+                "        self._carry_out(self._peer._decided(taken))\n",
             ),
             Patch(
-                "net/remote.py",
-                "        self.link = protocol\n        self._unknown = []\n",
-                "        self.link = self._selection.link = protocol\n        self._unknown = []\n",
+                "sansio/peers/peer.py",
+                "        self.selected = self.link = connection\n",
+                "        self.selected = self.link = self._selection.link = connection\n",
             ),
             Patch(
                 "sansio/link/connection.py", "self._say(delivery.state(Select))", "self._say(delivery.state(Selected))"

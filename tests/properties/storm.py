@@ -325,7 +325,7 @@ class Storm(Scenario):
             raise Broken("; ".join(self.ledger.faults[:3]))
 
     def _look_at(self, life: Life, now: float) -> None:
-        demand, links = self.ledger.demand, life.service.factory.links()
+        demand, links = self.ledger.demand, life.service.factory.link_drivers()
         keys = {link.fingerprint for link in links}
         demand(len(keys) == len(links), "{} has one link to each peer", life)
         demand(life.fingerprint not in keys, "{} has no link to itself", life)
@@ -442,7 +442,7 @@ class Storm(Scenario):
             wanted = (everybody if life.kind == "bootstrap" else members) - {life.node_id}
             if listed != wanted:
                 return f"{life} lists {sorted(listed)} instead of {sorted(wanted)}"
-            for link in life.service.factory.links():
+            for link in life.service.factory.link_drivers():
                 if not self._hears(link):
                     return f"{life} is linked to {link.peer}, of whom it hears nothing"
                 connection = transport_of(link).connection

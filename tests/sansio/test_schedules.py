@@ -33,7 +33,7 @@ from netlayer.sansio.delivery.delivery import MAX_BREAKS
 from netlayer.sansio.delivery.packet import OutgoingPacket
 from netlayer.sansio.delivery.session import Session
 from netlayer.wire.messages import Flag, MessageType, RejectCode
-from tests.sansio.stack import KIB, End, Network, Node
+from tests.sansio.network import KIB, End, Network, Node
 
 #: Seconds from the last fault until the link has to stand again; a farewell or an unlucky black hole comes on top.
 HEALED, FAREWELL = 45.0, 30.0
@@ -185,8 +185,7 @@ class Process(Node):
             self.network.at(0, self, sent.then, error is not None)
 
     def settle(self) -> None:
-        """Tell whoever waits; what is lost from now on may have been lost since the session began."""
-        super().settle()
+        """Note that what is lost from now on may have been lost since the session began."""
         if self.session is not self.delivery.session:
             self.session, self.since = self.delivery.session, self.network.now
 

@@ -98,7 +98,7 @@ class TwoDialers(Scenario):
 
     def disagreement(self) -> str | None:
         """Tell what is wrong with what both ends hold for the link, if anything is."""
-        one, other = ([_ends(link) for link in host.application.factory.links()] for host in self.hosts)
+        one, other = ([_ends(link) for link in host.application.factory.link_drivers()] for host in self.hosts)
         if len(one) != 1 or [end[::-1] for end in one] != other:
             return f"the links of one are {one}, those of the other {other}"
         if len(self.internet.connections) != 1:

@@ -72,7 +72,7 @@ class Limits(Scenario):
         self._looked_at = self.now
         for host in self.hosts:
             if host.is_running:
-                links = len(host.application.factory.links())
+                links = len(host.application.factory.link_drivers())
                 assert links <= self.most_links, f"{host.name} has {links} links"
 
     def settled(self) -> bool:

@@ -14,6 +14,8 @@ from tests.testing.network import bootstrap, meshed, node
 
 
 class Worker(PeerProtocol):
+    with_bootstraps = True
+
     """Handles a number in so many seconds, and everything else never."""
 
     def packet_received(self, packet: DataPacket) -> Any:
@@ -107,7 +109,7 @@ class TimeoutTests(CallersTestCase):
         for seconds in (0.5, 20.0):
             self.expire(self.service.send(self.where, "for ever", timeout=seconds), seconds, written=True)
         self.expire(self.service.send(self.worker.number, "for ever"), 5.0, written=True)
-        (link,) = [link for link in self.service.factory.links() if link.introduction.node_id == self.worker.number]
+        (link,) = [link for link in self.service.factory.links() if link.peer.node_id == self.worker.number]
         self.expire(link.send_packet("for ever", confirm=True, timeout=0.25), 0.25, written=True)
 
     def test_queueing(self) -> None:
@@ -148,7 +150,7 @@ class TimeoutTests(CallersTestCase):
     def test_senseless(self) -> None:
         """A senseless time fails the call by an error that says so, and nothing is sent."""
         self.start()
-        (link,) = [link for link in self.service.factory.links() if link.introduction.node_id == self.worker.number]
+        (link,) = [link for link in self.service.factory.links() if link.peer.node_id == self.worker.number]
         value: Any
         for value in (0, "soon", float("nan")):
             for sent in (

@@ -36,7 +36,7 @@ class ClaimsTests(SynchronousTestCase):
 
     def linked(self) -> list[bytes]:
         """Return the keys that node 1 is linked to."""
-        return [link.fingerprint for link in self.one.application.factory.links()]
+        return [link.fingerprint for link in self.one.application.factory.link_drivers()]
 
     def test_successor_lives(self) -> None:
         """A successor with the old key keeps the id, however silent its predecessor was when another key came."""

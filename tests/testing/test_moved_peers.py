@@ -109,11 +109,11 @@ class MovedPeersTests(MovedPeersTestCase):
     def test_told_otherwise(self) -> None:
         """What a bootstrap node tells does not count against an address that has not failed since the link broke."""
         membership = self.stayer.application._membership
-        (link,) = [link for link in self.stayer.application.factory.links() if not link.is_bootstrap]
+        (link,) = [link for link in self.stayer.application.factory.link_drivers() if not link.is_bootstrap]
         record = msgspec.structs.replace(link.record, addresses=(NetAddress(self.mover.address, 9999),))
         self.mover.crash()
         self.internet.run_until(lambda: not self.linked)
-        (source,) = self.stayer.application.factory.links()
+        (source,) = self.stayer.application.factory.link_drivers()
         self.assertEqual([wanted.dialer.attempts for wanted in self.met], [0])
         membership.joining.news_received(source, Peers((record,)))
         self.assertEqual([address for address, _ in self.wanted], [self.here])
@@ -169,7 +169,7 @@ class NewKeyTests(MovedPeersTestCase):
 
     def test_two_keys(self) -> None:
         """A peer that was missed by two keys is wanted by the one that it shows."""
-        (link,) = [link for link in self.stayer.application.factory.links() if not link.is_bootstrap]
+        (link,) = [link for link in self.stayer.application.factory.link_drivers() if not link.is_bootstrap]
         dead = msgspec.structs.replace(link.record, fingerprint=bytes(32))
         self.mover.crash()
         self.internet.advance(1.0)

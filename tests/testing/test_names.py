@@ -106,7 +106,7 @@ class AddressesTests(NamesTestCase):
         for node, where in ((one, (NAME, 8000)), (two, (right.number, NAME, 8000))):
             self.run_node(node, peers=[where])
             self.internet.advance(60.0)
-            self.assertEqual([link.introduction.node_id for link in node.application.factory.links()], [right.number])
+            self.assertEqual([link.peer.node_id for link in node.application.factory.link_drivers()], [right.number])
 
     def test_new_answer(self) -> None:
         """The name is looked up for each attempt, so a machine that was replaced is found at its new address."""

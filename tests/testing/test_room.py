@@ -37,13 +37,13 @@ class RoomTests(SynchronousTestCase):
         for host in others:
             host.run(lambda host: node(host, **to_full))
         internet.advance(30.0)
-        self.assertEqual(full.application.factory.links(), [], "their places are kept for them")
+        self.assertEqual(full.application.factory.link_drivers(), [], "their places are kept for them")
         for host in (alpha, friend):
             host.restart()
         internet.advance(60.0)
         self.assertTrue(full.application.status.joined)
         self.assertIn(friend.number, [peer.node_id for peer in full.application.get_peers()])
-        self.assertEqual(len(full.application.factory.links()), 2)
+        self.assertEqual(len(full.application.factory.link_drivers()), 2)
 
     def test_nobody_parts_in_vain(self) -> None:
         """It parts from nobody for a stranger that it refuses anyway: one whose id another key holds, say."""
@@ -53,7 +53,7 @@ class RoomTests(SynchronousTestCase):
         for host in (full, *others):
             host.run(lambda host: node(host, settings=attrs.evolve(Settings(), max_connections=4)))
         internet.advance(20.0)
-        before = full.application.factory.links()
+        before = full.application.factory.link_drivers()
         self.assertEqual(len(before), 4)
         for number, holder in enumerate(others):
             stranger = internet.add_host(f"stranger-{number}")
@@ -63,7 +63,7 @@ class RoomTests(SynchronousTestCase):
             attempt.addErrback(refusals.append)
             internet.advance(5.0)
             self.assertEqual([failure.value.code for failure in refusals], [RejectCode.ID_TAKEN])
-            self.assertEqual(full.application.factory.links(), before)
+            self.assertEqual(full.application.factory.link_drivers(), before)
 
 
 class Befriended(PeerFactory):
@@ -113,7 +113,7 @@ class FullNetworkTests(SynchronousTestCase):
         stranger = self.internet.add_host("stranger")
         for _ in range(30):
             for host in self.hosts:
-                if len(host.application.factory.links()) == self.most_links:
+                if len(host.application.factory.link_drivers()) == self.most_links:
                     refusal = self.refusal_by(host, stranger)
                     if refusal is not None:
                         self.referrer = host
@@ -136,7 +136,7 @@ class FullNetworkTests(SynchronousTestCase):
 
     def test_asks_to_be_let_in(self) -> None:
         """A node that knows one full node alone is linked by it, and nobody is left without a neighbour."""
-        full = next(host for host in self.hosts if len(host.application.factory.links()) == self.most_links)
+        full = next(host for host in self.hosts if len(host.application.factory.link_drivers()) == self.most_links)
         newcomer = self.internet.add_host("newcomer")
         newcomer.run(lambda host: node(host, bootstraps=[], peers=[(full.number, full.address, 8001)]))
         self.internet.run_until(lambda: newcomer.application.get_peers(), 10.0)

@@ -27,7 +27,7 @@ class Refuser(PeerFactory):
             super().introduced(protocol)
             return
         self.met += not protocol.dialed
-        protocol._reject(RejectCode.FULL, "no room", self.seconds, self.told())
+        protocol.reject(RejectCode.FULL, "no room", self.seconds, self.told())
 
     def told(self) -> tuple[Referral, ...]:
         return ()
@@ -43,7 +43,7 @@ class Parter(PeerFactory):
         super().link_ready(protocol)
         if not protocol.is_bootstrap:
             self.met += not protocol.dialed
-            protocol._goodbye(GoodbyeCode.ROOM, "no room", retry_after=self.seconds)
+            protocol.say_goodbye(GoodbyeCode.ROOM, "no room", retry_after=self.seconds)
 
 
 class PatientParter(Parter):

@@ -63,9 +63,7 @@ class SeenAddressesTests(SynchronousTestCase):
 
         def translated(protocol: Driver) -> NetAddress | None:  # between beta and all others
             seen = seen_at(protocol)
-            return (
-                seen if seen is None or protocol.factory is not beta.application.factory else NetAddress("10.9.9.9", 1)
-            )
+            return seen if seen is None or protocol.node is not beta.application.factory else NetAddress("10.9.9.9", 1)
 
         self.patch(Driver, "seen_at", property(translated))
         one = self.internet.add_host("one")

@@ -97,10 +97,10 @@ class ElsewhereTests(SynchronousTestCase):
             for a, b in ((one, other), (other, one)):
                 _ = a.application.send(b.number, "slow").addErrback(lambda failure: None)
                 internet.advance(0.5)
-                link = next(link for link in a.application.factory.links() if not link.is_bootstrap)
+                (link,) = a.application.factory.links()
                 link.disconnect()
                 internet.advance(0.1)
-                self.assertTrue(link.is_parting)
+                self.assertTrue(all(each.is_parting for each in a.application.factory.link_drivers() if each.protocol))
                 sent = a.application.send((b.number, b.address, 8001), "next")
                 internet.advance(15.0)
                 self.successResultOf(sent)
@@ -188,7 +188,7 @@ class UndecidedTests(SynchronousTestCase):
 
         def undecided(fingerprint: bytes, node_id: int) -> Any:
             remote = with_key(fingerprint, node_id)
-            remote.proven = lambda protocol, boot: None
+            remote.proven = lambda driver: None
             return remote
 
         self.patch(factory.remotes, "with_key", undecided)

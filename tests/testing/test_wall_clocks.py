@@ -30,7 +30,7 @@ class WallClockTests(SynchronousTestCase):
     def ticket(self, judge: SimulatedHost, of: SimulatedHost) -> Any:
         """Return the ticket that supports one node's claim to its id, as another one judges it."""
         factory = judge.application.factory
-        record = next(link.record for link in factory.links() if link.introduction.node_id == of.number)
+        record = next(link.record for link in factory.link_drivers() if link.introduction.node_id == of.number)
         return factory.claims.judge(record).ticket
 
     def test_two_clocks(self) -> None:
@@ -54,13 +54,13 @@ class WallClockTests(SynchronousTestCase):
         """Clocks jump by an hour and a day, every second and differently: no link ends, and all packets are handled."""
         internet, hosts = network(3)
         everybody = [internet.host("alpha"), *hosts]
-        links = {host: host.application.factory.links() for host in everybody}
+        links = {host: host.application.factory.link_drivers() for host in everybody}
         for turn in range(90):  # leases are renewed every 30 s
             for number, host in enumerate(everybody):
                 host.jump_wall_clock((DAY, -DAY, -HOUR, HOUR, -DAY, DAY, HOUR, -HOUR)[(turn + number) % 8])
             internet.run(hosts[turn % 3].application.send(hosts[(turn + 1) % 3].number, "on time"))
             internet.advance(1.0)
-        self.assertEqual({host: host.application.factory.links() for host in everybody}, links)
+        self.assertEqual({host: host.application.factory.link_drivers() for host in everybody}, links)
         self.assertEqual(len(everybody[0].application.get_peers()), 3)
         self.assertEqual(self.warnings, [])
         internet.shutdown()

@@ -10,7 +10,7 @@ REMEMBERED, ROOMS = 100, 1000
 
 
 class Scribe(PeerProtocol):
-    """The link to one participant of the chat, or to a bootstrap node."""
+    """The link to one participant of the chat."""
 
     name = "somebody"
 
@@ -21,8 +21,7 @@ class Scribe(PeerProtocol):
         return self.factory.application
 
     def peer_ready(self) -> None:
-        if not self.is_bootstrap:
-            self.send_packet({"name": "the scribe"})
+        self.send_packet({"name": "the scribe"})
 
     async def packet_received(self, packet: DataPacket) -> None:
         match packet.data:
@@ -40,5 +39,4 @@ class Scribe(PeerProtocol):
                 raise ValueError("the scribe takes no such message")
 
     def peer_lost(self, reason: LinkLost) -> None:
-        if not self.is_bootstrap:
-            print(f"{self.name} is gone: {reason}")
+        print(f"{self.name} is gone: {reason}")

@@ -65,8 +65,8 @@ class Delivery:
     :ivar queue_limit: bytes from which on packets are refused, or those of handlers from twice as many on. A peer that
         has not told its window is taken to have the same as this node.
     :ivar missed: how many deadlines have passed since the peer's last receipt.
-    :ivar can_dial: tells whether this node has an address of the peer. If not, what was never written fails when the
-        session ends.
+    :ivar can_dial: whether this node has an address of the peer, as its owner tells. If not, what was never written
+        fails when the session ends.
     """
 
     def __init__(
@@ -77,10 +77,9 @@ class Delivery:
         load: NodeLoad,
         rng: random.Random,
         now: float,
-        can_dial: Callable[[], bool] = lambda: False,
     ) -> None:
         self.peer_id = peer_id
-        self.can_dial = can_dial
+        self.can_dial = False
         self.session: Session | None = None
         self._settings = settings
         self._load = load
@@ -484,7 +483,7 @@ class Delivery:
             self._queue.withdraw(packet, error)
         if self._forget_at is not None and self._forget_at <= now:
             self.end_session(f"no connection for {self._settings.session_timeout:g} s")
-            if not self.can_dial():
+            if not self.can_dial:
                 reason = "no connection came, and no address is known"
                 self.fail_unwritten(PeerUnreachable(self.peer_id, 0, reason))
             self._forget_at = now + self._settings.session_timeout

@@ -10,7 +10,8 @@ from netlayer.config import Settings
 from netlayer.errors import LinkLost, LocalProtocolError, NetlayerError, PeerUnreachable, Rejected, RemoteProtocolError
 from netlayer.handlers import DataPacket
 from netlayer.sansio.delivery.delivery import Delivery
-from netlayer.sansio.link.events import Closed, Event, Introduced, Linked
+from netlayer.sansio.link import commands
+from netlayer.sansio.link.events import Closed, Event, Introduced, Linked, Proven
 from netlayer.sansio.link.handshake import LocalNode, RemoteNode, judge_hello, judge_welcome
 from netlayer.sansio.link.liveness import FrameTimer, Liveness, Pings, Verdict
 from netlayer.sansio.link.pacing import Pacing
@@ -163,7 +164,10 @@ class Connection:
         if self.remote is not None:
             delivery.proven(self.remote.boot, now)
         self._frames.limit = self.local.max_frame
-        return self._take_frames(now)
+        events = self._take_frames(now)
+        if self.state is State.PROVEN and self.is_arbiter:
+            events.append(Proven())
+        return events
 
     def reject(
         self, code: str, text: str = "", retry_after: float | None = None, referrals: tuple[Referral, ...] = ()
@@ -182,6 +186,23 @@ class Connection:
         delivery = self._attach()
         self.state = State.SELECTING
         self._say(delivery.state(Select))
+
+    def obey(self, command: commands.Command, now: float) -> list[Event]:
+        """Do what was decided about this connection. If it is over meanwhile, nothing is left to do."""
+        if self.state is State.CLOSED:
+            return []
+        match command:
+            case commands.Accept(_, delivery):
+                return self.accept(delivery, now)
+            case commands.Reject(_, code, text, retry_after, referrals):
+                return self.reject(code, text, retry_after, referrals)
+            case commands.Abort(_, reason):
+                return self.connection_lost(reason)
+            case commands.Select():
+                self.select()
+            case commands.Ping():
+                self.ping(now)
+        return []
 
     def ping(self, now: float) -> bytes:
         """Ask for a sign of life; return the eight bytes that its PONG will carry."""

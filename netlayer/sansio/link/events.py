@@ -10,17 +10,22 @@ from netlayer.handlers import DataPacket
 from netlayer.sansio.link.handshake import RemoteNode
 from netlayer.wire.messages import Goodbye, Peers, Pong, Register, Registered
 
-__all__ = ["Closed", "Event", "Introduced", "Linked"]
+__all__ = ["Closed", "Event", "Introduced", "Linked", "Proven"]
 
 
 @attrs.frozen
 class Introduced:
     """The other end has introduced itself; answer with ``accept()`` or ``reject()``, now or soon.
 
-    An accepted connection is *proven*. If this end is the arbiter, it decides then what becomes of it.
+    An accepted connection is *proven*.
     """
 
     remote: RemoteNode
+
+
+@attrs.frozen
+class Proven:
+    """The other end was accepted, and this end, as the arbiter, decides which connection to it is the link."""
 
 
 @attrs.frozen
@@ -40,4 +45,4 @@ class Closed:
     abort: bool = False
 
 
-Event: TypeAlias = Introduced | Linked | Closed | DataPacket | Goodbye | Pong | Register | Registered | Peers
+Event: TypeAlias = Introduced | Proven | Linked | Closed | DataPacket | Goodbye | Pong | Register | Registered | Peers

@@ -80,7 +80,7 @@ class Selection(Generic[C]):
 
     def spoke(self, connection: C) -> list[Decision[C]]:
         """Bytes came on a connection. If it is the link, it lives, and who wanted its place is refused."""
-        if connection is not self.link or self.deadline is None:
+        if connection != self.link or self.deadline is None:
             return []
         candidate, self._candidate, self.deadline = self._candidate, None, None
         if candidate is None:
@@ -91,9 +91,9 @@ class Selection(Generic[C]):
 
     def lost(self, connection: C) -> list[Decision[C]]:
         """A connection is gone."""
-        if connection is self._candidate:
+        if connection == self._candidate:
             self._candidate = None
-        if connection is not self.link:
+        if connection != self.link:
             return []
         self.link = self.deadline = None
         return self._take_candidate()

@@ -73,6 +73,8 @@ def outcome(error: Exception) -> str:
 class MemberProtocol(PeerProtocol):
     """Hands everything to the member."""
 
+    with_bootstraps = True
+
     def peer_ready(self) -> None:
         self.factory.application.journal.write("ready", self.peer.node_id)
 
@@ -199,7 +201,7 @@ class Member(LineReceiver):
     async def do_look(self, token: int) -> None:
         """Tell who is linked, and by which connection; and of whom a bootstrap node tells."""
         links = []
-        for link in self._service.factory.links():
+        for link in self._service.factory.link_drivers():
             own, other = link.transport.getHost(), link.transport.getPeer()
             links.append([link.peer.node_id, f"{own.host}:{own.port}", f"{other.host}:{other.port}"])
         self.journal.write("look", token, links, [peer.node_id for peer in self._service.get_peers()])

@@ -88,7 +88,7 @@ class Soaked(Member):
         :param reset: by RST; otherwise by FIN, under the feet of TLS and without a word to this process.
         """
         rng = random.Random(seed)
-        links = self._service.factory.links()
+        links = self._service.factory.link_drivers()
         for link in rng.sample(links, min(len(links), max(1, round(share * len(links))))):
             if reset:
                 link.transport.abortConnection()

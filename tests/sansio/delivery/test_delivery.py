@@ -1079,7 +1079,7 @@ class ForgetTests(LinkedTestCase):
         self.us.now = 100.0
         unlink(self.us)
         unwritten = self.us.send()
-        self.us.delivery.can_dial = lambda: True
+        self.us.delivery.can_dial = True
         self.assertEqual(self.us.delivery.next_deadline(), 160.0)
         self.us.delivery.deadline_reached(159.9)
         self.assertFalse(written.settled)
@@ -1147,7 +1147,7 @@ class ForgetTests(LinkedTestCase):
         unlink(self.us)
         link(self.us, Party(3), selected_arrives=False)
         unlink(self.us)
-        self.us.delivery.can_dial = lambda: True
+        self.us.delivery.can_dial = True
         self.us.delivery.deadline_reached(60.0)
         self.assertIsInstance(packet.error, PeerLost)
         self.assertNothingLeft(self.us)

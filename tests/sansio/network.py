@@ -1,4 +1,4 @@
-"""Two nodes on a network in memory: ``netlayer.sansio``, wired as the driver and ``Remote`` wire it.
+"""Two nodes on a network in memory, each of them a Peer and its Connections, as they ship.
 
 Time is virtual. The network keeps the order of bytes as TCP does, and breaks what a schedule tells it to break.
 """
@@ -15,14 +15,16 @@ from typing import Any
 from netlayer.config import Settings
 from netlayer.errors import LinkLost, PeerUnreachable, Rejected
 from netlayer.handlers import DataPacket
-from netlayer.sansio.delivery.delivery import Delivery
 from netlayer.sansio.delivery.load import NodeLoad
 from netlayer.sansio.delivery.packet import OutgoingPacket
+from netlayer.sansio.delivery.pauses import Pauses
+from netlayer.sansio.link.commands import Abort, Accept, Ping, Reject, Select
 from netlayer.sansio.link.connection import Connection
-from netlayer.sansio.link.events import Closed, Event, Introduced, Linked
-from netlayer.sansio.link.selection import Decision, Refuse, Selection, Take
+from netlayer.sansio.link.events import Closed, Event, Introduced, Linked, Proven
 from netlayer.sansio.link.states import State
+from netlayer.sansio.outputs import LookAtAll, Output, Replace, Send, Settled
 from netlayer.sansio.overlay.backoff import BackOff
+from netlayer.sansio.peers.peer import Peer
 from netlayer.wire.messages import RejectCode
 from tests.sansio.pair import ADDRESS, BINDING, LARGE, SMALL, local_node
 
@@ -155,7 +157,7 @@ class Pipe:
 
 
 class End:
-    """One end of a TCP connection, driven as ``netlayer/net/driver.py`` drives one.
+    """One end of a TCP connection: a transport, and the :class:`Connection` that it carries bytes for.
 
     :ivar ready: whether it has been the link.
     :ivar gone: whether the transport is closed on this side.
@@ -166,12 +168,11 @@ class End:
         self.network = network = node.network
         self.connection = Connection(local=node.local, settings=node.settings, dialed=dialed, now=network.now)
         self.ready = self.gone = self.full = False
-        self._in_turn = self._flushing = False
-        self._events: deque[Event] = deque()
         self._timer: float | None = None
         out.writer = back.reader = self
         network.ends.append(self)
-        self._arm()
+        self.number = node.add(self)
+        self.arm()
 
     @property
     def sound(self) -> bool:
@@ -189,7 +190,7 @@ class End:
     def received(self, chunk: bytes) -> None:
         """Bytes came."""
         if not self.gone:
-            self.node.decide(self.node.selection.spoke(self))
+            self.node.spoke(self)
             self.act(self.connection.receive_data(chunk, self.network.now))
 
     def lost(self, _: bytes = b"") -> None:
@@ -203,51 +204,21 @@ class End:
         self.full = False
         self.act([])
 
-    def send_soon(self) -> None:
-        """Something was queued."""
-        if not self._in_turn and not self._flushing:
-            self._flushing = True
-            self.network.at(0, self.node, self._flush_queued)
-
     def act(self, events: Iterable[Event]) -> None:
-        """Hand over what a stimulus has caused, write, and set the timer."""
-        self._events += events
-        if self._in_turn:  # whoever called the handler that has called us does the rest
-            return
-        self._in_turn = True
-        self._hand_over()
-        self._flush()
-        while self._events:
-            self._hand_over()
-            self._flush()
-        self._in_turn = False
-        self._arm()
+        """Hand over what a stimulus has caused; what there is to write is written then."""
+        self.node.happened(self, events)
 
-    def _flush(self) -> None:
+    def flush(self) -> list[Event]:
+        """Write what there is to write, and return what the last of it has caused."""
         while not self.full and not self.gone and self.connection.state is not State.CLOSED:
             if data := self.connection.data_to_send(self.network.now):
                 self._write(data)
                 continue
-            self._events += self.connection.after_sending()
-            return
+            return self.connection.after_sending()
+        return []
 
-    def _hand_over(self) -> None:
-        while self._events:
-            match self._events.popleft():
-                case DataPacket() as packet:
-                    self.node.handle(packet)
-                case Introduced() if self.node.stopping:
-                    self.act(self.connection.reject(RejectCode.SHUTTING_DOWN))
-                case Introduced():
-                    self.node.accept(self)
-                case Linked():
-                    self.node.linked(self)
-                case Closed(reason, abort):
-                    self._close(abort)
-                    self.node.lost(self, reason)
-        self.node.settle()
-
-    def _close(self, abort: bool) -> None:
+    def close(self, *, abort: bool) -> None:
+        """Close the transport, with a FIN behind its last words, or at once."""
         if not self.gone and abort:
             self.out.reset()
         elif not self.gone:
@@ -256,28 +227,25 @@ class End:
             self.out.end()
         self.gone = True
 
-    def _write(self, data: bytes) -> None:
-        self.network.write(self, data)
-        self.full = self.out.unread > 32 * KIB
-
-    def _arm(self) -> None:
+    def arm(self) -> None:
+        """Set the timer."""
         deadline, now = self.connection.next_deadline(), self.network.now
         if deadline is not None and (self._timer is None or deadline < self._timer):
             self._timer = max(now, deadline)
             self.network.at(self._timer - now, self.node, self._deadline_reached, self._timer)
+
+    def _write(self, data: bytes) -> None:
+        self.network.write(self, data)
+        self.full = self.out.unread > 32 * KIB
 
     def _deadline_reached(self, timer: float) -> None:
         if timer == self._timer:
             self._timer = None
             self.act(self.connection.deadline_reached(self.network.now))
 
-    def _flush_queued(self) -> None:
-        self._flushing = False
-        self.act([])
-
 
 class Node:
-    """One process of a node, and what it knows of the other one, as in ``netlayer/net/remote.py``.
+    """One process of a node: the :class:`Peer` that the other one is to it, a dialer, and whoever carries it all out.
 
     :param dials: whether it knows an address of the other one.
     :ivar wakes: whether a packet for the other one makes it dial at once, however long it wanted to wait.
@@ -287,25 +255,34 @@ class Node:
         self.network, self.side, self.settings, self.dials = network, side, settings, dials
         self.local = local_node(side, settings, fingerprint=(SMALL, LARGE)[side], boot=network.rng.getrandbits(64))
         self.load = NodeLoad()
-        self.delivery = Delivery(
-            peer_id=None,
+        self.peer = Peer(
+            node_id=1 - side,
+            fingerprint=(LARGE, SMALL)[side],
             settings=settings,
             load=self.load,
+            pauses=Pauses(self.load, limit=settings.node_queue_limit // 2),
             rng=network.rng,
             now=network.now,
-            can_dial=lambda: dials,
         )
-        self.selection: Selection[End] = Selection(probe_timeout=settings.probe_timeout)
+        self.delivery = self.peer.delivery
+        self.delivery.can_dial = dials
         self.back_off = BackOff(settings=settings, rng=network.rng)
         self.alive, self.stopping = True, False
         self.wakes = False
         self.frozen = 0.0  # until then
-        self.link: End | None = None
         self.dialing: End | None = None
         self.connections: set[End] = set()
-        self._attached: End | None = None
+        self._ends: list[End] = []
+        self._todo: deque[tuple[End, Event] | Output] = deque()
+        self._changed: dict[End, None] = {}  # those that may have something to write
+        self._in_turn = False
         self._timer: float | None = None
         self._redial(network.rng.uniform(0, 0.5))
+
+    @property
+    def link(self) -> End | None:
+        """The end of the link, or None."""
+        return self._ends[self.peer.link] if self.peer.link is not None else None
 
     # ---- for schedules
 
@@ -324,30 +301,32 @@ class Node:
     def dial_failed(self, wait: float, wish: float) -> None:
         """The next attempt is made after `wait` seconds; `wish` is what the other one has asked for."""
 
+    def settle(self) -> None:
+        """Everything that has happened was seen to."""
+
     # ---- packets
 
     def submit(self, packet: OutgoingPacket) -> None:
-        """Queue a packet."""
-        self.delivery.submit(packet)
-        if self.link is not None:
-            self.link.send_soon()
-        elif self.dials and self.wakes and self.dialing is None:
+        """Queue a packet; it leaves at the end of this turn."""
+        outputs = self.peer.submit(packet)
+        if self.link is None and self.dials and self.wakes and self.dialing is None:
             self._dial()
-        self._arm(self.delivery.next_deadline())
+        self._todo += outputs
+        self.network.at(0, self, self._turn)
 
     def handled(self, packet: DataPacket, failure: str | None) -> None:
         """A handler has finished."""
         if self.link is not None:
             self.link.act(self.link.connection.packet_handled(packet, failure, self.network.now))
         else:
-            self.delivery.handler_finished(packet, failure)
-
-    def settle(self) -> None:
-        """Tell whoever waits."""
-        for packet in self.delivery.take_settled():
-            self.ended(packet)
+            self.peer.packet_handled(packet, failure)
 
     # ---- connections
+
+    def add(self, end: End) -> int:
+        """Give a connection its number."""
+        self._ends.append(end)
+        return len(self._ends) - 1
 
     def goodbye(self, *, stop: bool) -> None:
         """Disconnect, or shut everything down."""
@@ -355,47 +334,30 @@ class Node:
         for end in [end for end in self.network.live() if end.node is self and (stop or end is self.link)]:
             end.act(end.connection.goodbye("bye", "", self.network.now))
 
-    def accept(self, end: End) -> None:
-        """The other end has introduced itself."""
-        end.act(end.connection.accept(self.delivery, self.network.now))
-        remote = end.connection.remote
-        if end.connection.state is State.PROVEN and end.connection.is_arbiter and remote is not None:
-            self.decide(self.selection.proven(end, remote.boot, self.network.now))
-            self._arm(self.selection.deadline)
+    def spoke(self, end: End) -> None:
+        """Bytes came."""
+        if self.peer.awaits_sign:
+            self._do(self.peer.spoke(end.number))
 
-    def decide(self, decisions: Iterable[Decision[End]]) -> None:
-        """Do what was decided about connections."""
-        for decision in decisions:
-            end, events = decision.connection, list[Event]()
-            if isinstance(decision, Take):
-                self._work_with(end)
-                end.connection.select()
-            elif isinstance(decision, Refuse):
-                events = end.connection.reject(decision.code, "", decision.retry_after)
-            else:
-                end.connection.ping(self.network.now)
-            end.act(events)
+    def happened(self, end: End, events: Iterable[Event]) -> None:
+        """Take what a connection tells."""
+        self._changed[end] = None
+        self._todo += [(end, event) for event in events]
+        self._turn()
 
     def linked(self, end: End) -> None:
         """A connection is the link."""
-        self._work_with(end)
-        self.link = end
+        self._do(self.peer.linked(end.number))
         end.ready = True
         self.back_off.ready()
 
     def lost(self, end: End, reason: Exception) -> None:
         """A connection is over."""
         self.connections.discard(end)
-        self.link = None if self.link is end else self.link
-        if self._attached is end:
-            self._attached = None
-            self.delivery.detach(self.network.now)
-            if end.connection.is_parting:
-                self.session_ended()
-                self.delivery.end_session(str(reason))
-            self.settle()
-            self._arm(self.delivery.next_deadline())
-        self.decide(self.selection.lost(end))
+        over = end.connection.ends_session
+        if over and end.number == self.peer.selected:
+            self.session_ended()
+        self._do(self.peer.lost(end.number, str(reason), session_over=over, now=self.network.now))
         self.dialing = None if self.dialing is end else self.dialing
         if self.link is None and end.ready:
             self._redial(self.network.rng.uniform(0, 0.5))
@@ -405,14 +367,73 @@ class Node:
             self.dial_failed(wait, wish or 0.0)
             self._redial(wait)
             if self.back_off.attempts % 4 == 0:
-                self.delivery.fail_unwritten(PeerUnreachable(None, 4, str(reason)))
-                self.settle()
+                self._do(self.peer.fail_unwritten(PeerUnreachable(None, 4, str(reason))))
 
-    def _work_with(self, end: End) -> None:
-        self._attached = end
-        for other in self.connections - {end}:
-            self.replaced(other)
-            other.act(other.connection.connection_lost(LinkLost("replaced")))
+    # ---- private: carrying out what was decided
+
+    def _do(self, outputs: Iterable[Output]) -> None:
+        self._todo += outputs
+        self._turn()
+
+    def _turn(self) -> None:
+        """Do all that is to be done, in its order, and write what there is to write; whoever is at it does the rest."""
+        if self._in_turn:
+            return
+        self._in_turn = True
+        while self._todo or self._changed:
+            self._work_off()
+            self._todo += self.peer.settled()
+            self._work_off()
+            self.settle()
+            for end in list(self._changed):
+                del self._changed[end]
+                self._todo += [(end, event) for event in end.flush()]
+                end.arm()
+        self._in_turn = False
+        self._arm(self.peer.next_deadline())
+
+    def _work_off(self) -> None:
+        while self._todo:
+            todo = self._todo.popleft()
+            if isinstance(todo, tuple):
+                self._event(*todo)
+            else:
+                self._carry_out(todo)
+
+    def _event(self, end: End, event: Event) -> None:
+        match event:
+            case DataPacket():
+                self.handle(event)
+            case Introduced() if self.stopping:
+                self.happened(end, end.connection.reject(RejectCode.SHUTTING_DOWN))
+            case Introduced():
+                self._do(self.peer.accept(end.number))
+            case Proven():
+                if end.connection.state is State.PROVEN and end.connection.remote is not None:
+                    self._do(self.peer.proven(end.number, end.connection.remote.boot, self.network.now))
+            case Linked():
+                self.linked(end)
+            case Closed(reason, abort):
+                end.close(abort=abort)
+                self.lost(end, reason)
+
+    def _carry_out(self, output: Output) -> None:
+        match output:
+            case Settled(packet):
+                self.ended(packet)
+            case Send(connection):
+                self._changed[self._ends[connection]] = None
+            case Replace(connection):
+                for other in sorted(self.connections - {self._ends[connection]}, key=lambda end: end.number):
+                    self.replaced(other)
+                    self.happened(other, other.connection.connection_lost(LinkLost("replaced")))
+            case LookAtAll():
+                self._do(self.peer.look())
+            case Accept() | Reject() | Select() | Ping() | Abort():
+                end = self._ends[output.connection]
+                self.happened(end, end.connection.obey(output, self.network.now))
+
+    # ---- private: dialing and time
 
     def _redial(self, delay: float) -> None:
         if self.dials:
@@ -431,11 +452,8 @@ class Node:
         if timer != self._timer:
             return
         self._timer = None
-        now, session = self.network.now, self.delivery.session
-        self.delivery.deadline_reached(now)
+        session = self.delivery.session
+        outputs = self.peer.deadline_reached(self.network.now)
         if session is not None and self.delivery.session is None:
             self.session_ended()
-        self.settle()
-        self.decide(self.selection.deadline_reached(now))
-        self._arm(self.delivery.next_deadline())
-        self._arm(self.selection.deadline)
+        self._do(outputs)

@@ -1,0 +1,1 @@
+"""Who answers for an id: peers over their connections."""
