@@ -78,9 +78,10 @@ class PeerProtocol(Protocol):
         link = _standing(self)
         if confirm:
             return link.send_confirmed(data, timeout=timeout, until=until)
-        for name, value in (("timeout", timeout), ("until", until)):
-            if value is not None:
-                raise InvalidArgument(name, value, "nobody waits for a plain send; use confirm=True")
+        if timeout is not None:
+            raise InvalidArgument("timeout", timeout, "nobody waits for a plain send; use confirm=True")
+        if until is not None:
+            raise InvalidArgument("until", until, "nobody waits for a plain send; use confirm=True")
         return link.send(data)
 
     def when_drained(self) -> Deferred[None]:

@@ -511,7 +511,9 @@ class Driver(Protocol):
             self._handled(packet, "the link was refused")
 
     def _handled(self, packet: DataPacket, failure: str | None) -> None:
-        if self.remote is not None:
+        if self._ready:
+            self.packet_handled(packet, failure)
+        elif self.remote is not None:
             self.remote.packet_handled(packet, failure)
 
     def _flush_queued(self) -> None:

@@ -173,7 +173,9 @@ class Remote:
 
     def settle(self) -> None:
         """Tell whoever waits for packets that have ended."""
-        self._tell(self._peer.settled())
+        outputs = self._peer.settled()
+        if outputs or self._drained:
+            self._tell(outputs)
 
     # ---- connections
 
@@ -294,11 +296,11 @@ class Remote:
     def _carry_out(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             match output:
-                case Settled(packet):
-                    _tell_caller(packet)
-                case Send(connection):
-                    if (driver := self._drivers.get(connection)) is not None:
+                case Send():  # first, as each packet brings one
+                    if (driver := self._drivers.get(output.connection)) is not None:
                         driver.send_soon()
+                case Settled():
+                    _tell_caller(output.packet)
                 case LookAtAll():
                     self._look_at_all()
                 case PauseSending(connection):
