@@ -48,8 +48,8 @@ HEALED = 30.0
 #: Seconds from then until every outcome has to be known: the slowest handlers take 30, and a session lives 60.
 SETTLED = 120.0
 #: The same where two processes of one host were killed: each packet that both had in hand goes alone to the next one,
-#: for as long as its handler takes.
-SETTLED_ALONE = 600.0
+#: for as long as its handler takes, and there may be so many.
+ALONE = 60
 #: Seconds between two looks at the invariants.
 TICK = 2.0
 #: How long faults last: shorter than a round trip, than a silence, than a session, and longer.
@@ -232,7 +232,8 @@ class Storm(Scenario):
     def _settled(self) -> float:
         """Return the seconds within which every outcome has to be known."""
         killed = Counter(host for fault in self.faults.values() if isinstance(fault, Crash) for host in fault.hosts)
-        return (SETTLED_ALONE if max(killed.values(), default=0) > 1 else SETTLED) + self._extra()
+        alone = ALONE * self._slowest if max(killed.values(), default=0) > 1 else 0.0
+        return SETTLED + alone + self._extra()
 
     # ---- what is done
 
@@ -369,7 +370,8 @@ class Storm(Scenario):
                 wait, settings = (dialer.next_attempt or 0.0) - life.clock, life.settings
                 slack = self._slack(life.host.name, outage - TICK)  # it may have begun right after the last look
                 early = now - outage + slack < settings.backoff_late - TICK
-                longest = settings.backoff_cap * (2 if dialer.connects else 1)  # each end waits on its own then
+                cap = settings.backoff_cap if not dialer.breaks else settings.backoff_late_cap  # it began before a link
+                longest = cap * (2 if dialer.connects else 1)  # each end waits on its own then
                 if early and wait > longest + slack and not isinstance(error, Rejected):
                     demand(False, "{} does not wait {:.2f} s for {} early in an outage", life, wait, wanted.who)
             else:
@@ -413,7 +415,8 @@ class Storm(Scenario):
         for life in self.lives.values():
             life.reactor.turn(b"send", life.broadcast, Plan(), lambda number: f"{number} last round")
         await self._until_nothing_is_under_way(15.0)
-        return [packet for key, packet in self.ledger.packets.items() if key not in before and packet.error is not None]
+        sent = [packet for key, packet in self.ledger.packets.items() if key not in before]
+        return [packet for packet in sent if packet.kind == "broadcast" and packet.error is not None]
 
     def check_shutdown(self) -> None:
         """Every Deferred has fired."""
