@@ -50,18 +50,18 @@ def wait_until(condition: Callable[[], Any], what: Callable[[], str], *, within:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody listens on; below those that systems give to outgoing connections.
+    """Return different ports of 127.0.0.1 that nobody listens on, below those that systems give to outgoing ones.
 
     Test workers that run at the same time have ranges of their own: what one of them has chosen, no other one takes
     before a process listens there.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
-    ports: list[int] = []
+    ports: dict[int, None] = {}
     while len(ports) < count:
         port = random.randrange(15000 + 3000 * worker, 18000 + 3000 * worker)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            ports.append(port)
-    return ports
+            ports[port] = None
+    return list(ports)
 
 
 def interruptible() -> None:
