@@ -8,9 +8,7 @@ their order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
-
-import attrs
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from netlayer.sansio.delivery.packet import OutgoingPacket
 from netlayer.sansio.link.commands import Command
@@ -18,22 +16,19 @@ from netlayer.sansio.link.commands import Command
 __all__ = ["LinkDown", "LookAtAll", "Note", "Output", "PauseSending", "Replace", "ResumeSending", "Send", "Settled"]
 
 
-@attrs.frozen
-class Send:
+class Send(NamedTuple):
     """Something waits to be sent on a connection: drain it at the end of this turn."""
 
     connection: int
 
 
-@attrs.frozen
-class Replace:
+class Replace(NamedTuple):
     """Close every connection to the peer but this one, those included that have only proven the peer's key."""
 
     connection: int
 
 
-@attrs.frozen
-class LinkDown:
+class LinkDown(NamedTuple):
     """A connection of the peer is over.
 
     :ivar unknown: the numbers of plain packets whose outcome became unknown with it.
@@ -43,34 +38,29 @@ class LinkDown:
     unknown: tuple[int, ...]
 
 
-@attrs.frozen
-class Settled:
+class Settled(NamedTuple):
     """The outcome of a packet is known, and its caller waits for it."""
 
     packet: OutgoingPacket
 
 
-@attrs.frozen
-class PauseSending:
+class PauseSending(NamedTuple):
     """Ask the application to stop sending to the peer for a while."""
 
     connection: int
 
 
-@attrs.frozen
-class ResumeSending:
+class ResumeSending(NamedTuple):
     """Tell the application that it may go on sending to the peer."""
 
     connection: int
 
 
-@attrs.frozen
 class LookAtAll:
     """The queues of the node have become tight, or have room again: every peer has to look at its own."""
 
 
-@attrs.frozen
-class Note:
+class Note(NamedTuple):
     """Something to log.
 
     :ivar format: the text, with the names of `fields` in braces.

@@ -395,7 +395,7 @@ class Node:
     def _work_off(self) -> None:
         while self._todo:
             todo = self._todo.popleft()
-            if isinstance(todo, tuple):
+            if type(todo) is tuple:
                 self._event(*todo)
             else:
                 self._carry_out(todo)

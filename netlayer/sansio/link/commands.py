@@ -6,9 +6,7 @@ Whoever decides about connections returns these, the driver of the connection ha
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
-import attrs
+from typing import NamedTuple, TypeAlias
 
 from netlayer.sansio.delivery.delivery import Delivery
 from netlayer.wire.messages import Referral
@@ -16,8 +14,7 @@ from netlayer.wire.messages import Referral
 __all__ = ["Abort", "Accept", "Command", "Ping", "Reject", "Select"]
 
 
-@attrs.frozen
-class Accept:
+class Accept(NamedTuple):
     """Accept what the other end has said about itself.
 
     :ivar delivery: what the connection works for if it becomes the link.
@@ -27,8 +24,7 @@ class Accept:
     delivery: Delivery
 
 
-@attrs.frozen
-class Reject:
+class Reject(NamedTuple):
     """Refuse the other end, and close the connection."""
 
     connection: int
@@ -38,22 +34,19 @@ class Reject:
     referrals: tuple[Referral, ...] = ()
 
 
-@attrs.frozen
-class Select:
+class Select(NamedTuple):
     """Make the connection the link, as the arbiter."""
 
     connection: int
 
 
-@attrs.frozen
-class Ping:
+class Ping(NamedTuple):
     """Ask the other end for a sign of life."""
 
     connection: int
 
 
-@attrs.frozen
-class Abort:
+class Abort(NamedTuple):
     """Close the connection at once."""
 
     connection: int
