@@ -75,7 +75,9 @@ class Journal:
 
 
 class Member(PeerProtocol):
-    """One connection of a process under ``twistd``."""
+    """One link of a process under ``twistd``."""
+
+    with_bootstraps = True
 
     def peer_ready(self) -> None:
         """Send to this peer, too."""
